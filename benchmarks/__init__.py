@@ -1,0 +1,1 @@
+"""Speed, measured against peers on the same work."""

@@ -1,0 +1,1 @@
+"""Execution: the simulated broker and its costs."""

@@ -1,0 +1,87 @@
+"""The one way kernels are compiled, and a disk cache in which a stale kernel can never run.
+
+Numba's own cache notices an edit to the file of a kernel but not to a function it calls in another
+file. So the cache lives in a directory keyed by a hash of every source file that may hold compiled
+code, the versions of numba, llvmlite and numpy, and the CPU. A second start compiles nothing; an edit
+anywhere compiles again. Numba's cache files are pickles, so the directory is private to its owner
+and refused otherwise.
+
+Import this module before any module that defines a kernel (they all import it for `kernel`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numba
+from numba.core import config as numba_config
+
+from engine.errors import EngineError
+
+_ROOT = Path(__file__).resolve().parent.parent
+_KERNEL_PACKAGES = ("engine", "strategies", "risk", "brokers", "reports")
+
+
+def source_hash() -> str:
+    """Return a sha256 (hex) of the sources of all kernels and of the compilers that translate them."""
+    import llvmlite.binding as llvm
+
+    digest = hashlib.sha256()
+    for package in _KERNEL_PACKAGES:
+        for path in sorted((_ROOT / package).glob("*.py")):
+            digest.update(path.name.encode())
+            digest.update(path.read_bytes())
+    for name in ("numba", "llvmlite", "numpy"):
+        digest.update(f"{name}={version(name)}".encode())
+    digest.update(f"{sys.version_info[:2]}{llvm.get_host_cpu_name()}".encode())
+    digest.update(str(llvm.get_host_cpu_features().flatten()).encode())
+    digest.update(os.environ.get("NUMBA_BOUNDSCHECK", "").encode())
+    return digest.hexdigest()
+
+
+def cache_root() -> Path:
+    """Return the folder that holds kernel caches: `$SMALLCAP_CACHE_DIR`, or the user's cache folder."""
+    configured = os.environ.get("SMALLCAP_CACHE_DIR")
+    if configured:
+        return Path(configured)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "smallcap"
+
+
+def _private_directory(path: Path) -> Path:
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    status = path.stat()
+    if hasattr(os, "getuid") and status.st_uid != os.getuid():
+        raise EngineError(
+            f"{path}: kernel cache must belong to the user running the program (uid {os.getuid()}),"
+            f" was uid {status.st_uid}; set SMALLCAP_CACHE_DIR to a folder of your own"
+        )
+    if stat.S_IMODE(status.st_mode) & 0o022:
+        raise EngineError(
+            f"{path}: kernel cache must not be writable by others,"
+            f" was mode {stat.S_IMODE(status.st_mode):o}; run: chmod 700 {path}"
+        )
+    return path
+
+
+CACHE_DIR: Path = _private_directory(cache_root() / "kernels" / source_hash()[:20])
+numba_config.CACHE_DIR = str(CACHE_DIR)
+
+
+def cache_is_cold() -> bool:
+    """Return whether no kernel has been compiled yet for these sources on this machine."""
+    return next(CACHE_DIR.rglob("*.nbi"), None) is None
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """Compile `function` as a kernel: cached, without the GIL, IEEE arithmetic, no fastmath.
+
+    Division by zero gives inf or NaN, as in NumPy: a kernel cannot raise.
+    """
+    return numba.njit(cache=True, nogil=True, error_model="numpy")(function)

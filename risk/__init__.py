@@ -1,0 +1,1 @@
+"""Sizing, limits and the gate."""

@@ -1,0 +1,1 @@
+"""Strategies, their registry and their base classes."""

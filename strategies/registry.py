@@ -1,0 +1,100 @@
+"""Strategies by name: the four built in, those of installed packages, and those of a file.
+
+A package offers one through the entry-point group `smallcap.strategies`; a file (`--strategy-module`)
+by decorating its class with `@register`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from engine.errors import ConfigError
+from strategies.base import Strategy
+
+GROUP = "smallcap.strategies"
+
+# Name -> "module:class", imported when asked for: kernels take time to load.
+_BUILT_IN = {
+    "dan_zanger_cup_handle": ("zanger", "strategies.zanger:CupWithHandle"),
+    "can_slim": ("canslim", "strategies.canslim:CanSlim"),
+    "trend_following": ("trend", "strategies.trend:EmaTrend"),
+    "livermore_breakout": ("livermore", "strategies.livermore:LivermoreBreakout"),
+}
+_registered: dict[str, type[Strategy]] = {}
+
+BUILT_IN: tuple[str, ...] = tuple(_BUILT_IN)
+SHORT_NAMES: dict[str, str] = {short: name for name, (short, _) in _BUILT_IN.items()}
+
+
+def register(cls: type[Strategy]) -> type[Strategy]:
+    """Make a strategy class available under its `name` (and `short` name). Use as a decorator."""
+    if cls.name in _BUILT_IN:
+        raise ConfigError(f"strategy name {cls.name!r} is taken by a built-in strategy")
+    _registered[cls.name] = cls
+    return cls
+
+
+def load_module(path: Path) -> list[str]:
+    """Import a file of strategies and return the names it registered."""
+    if not path.is_file():
+        raise ConfigError(f"--strategy-module {path}: no such file")
+    before = set(_registered)
+    spec = importlib.util.spec_from_file_location(f"strategy_module_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"--strategy-module {path}: expected a .py file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"--strategy-module {path}: {type(error).__name__}: {error}") from error
+    added = [name for name in _registered if name not in before]
+    if not added:
+        raise ConfigError(
+            f"--strategy-module {path}: registers no strategy;"
+            " decorate the class with @strategies.registry.register"
+        )
+    return added
+
+
+def full_name(name: str) -> str:
+    """Return the full name for a full or short name. Raises ConfigError naming what there is."""
+    if name in _BUILT_IN or name in _registered:
+        return name
+    if name in SHORT_NAMES:
+        return SHORT_NAMES[name]
+    for full, cls in _registered.items():
+        if cls.short == name:
+            return full
+    if name in entry_points(group=GROUP).names:
+        return name
+    known = ", ".join([*SHORT_NAMES, *(c.short or n for n, c in _registered.items())])
+    raise ConfigError(f"unknown strategy {name!r}; there are {known}")
+
+
+def strategy_class(name: str) -> type[Strategy]:
+    """Return the class registered under a full or short name."""
+    full = full_name(name)
+    if full in _registered:
+        return _registered[full]
+    if full in _BUILT_IN:
+        module, attribute = _BUILT_IN[full][1].split(":")
+        loaded: Any = getattr(importlib.import_module(module), attribute)
+    else:
+        (point,) = entry_points(group=GROUP, name=full)
+        loaded = point.load()
+    return loaded  # type: ignore[no-any-return]
+
+
+def create(name: str, **parameters: Any) -> Strategy:
+    """Return a new strategy. Raises ConfigError for an unknown name or parameter."""
+    cls: Any = strategy_class(name)
+    strategy: Strategy = cls(**parameters)
+    return strategy
