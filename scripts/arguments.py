@@ -1,0 +1,57 @@
+"""The command line before Typer sees it: what people type, in the form that its parser can take.
+
+Global flags may come before or after the command, and `--strategies trend livermore` may name several at
+once. Neither can be declared in Typer, so the arguments are put in order first; nothing is interpreted here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+GLOBAL_FLAGS = ("--force-config-reload", "--verbose")
+GLOBAL_OPTIONS = ("--settings", "--defaults")  # each takes a path
+SEVERAL_WORDS = ("--strategies", "--symbol")  # each takes all words up to the next option
+
+
+def normalised(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments with global flags first and each word of a list behind an option of its own."""
+    leading: list[str] = []
+    rest: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        name, equals, _ = word.partition("=")
+        if word == "--":
+            rest += [word, *words]
+        elif word in GLOBAL_FLAGS or (name in GLOBAL_OPTIONS and equals):
+            leading.append(word)
+        elif word in GLOBAL_OPTIONS:
+            leading += [word, *_next(words)]
+        else:
+            rest.append(word)
+    return leading + _spread(rest)
+
+
+def split_names(values: Iterable[str] | None) -> list[str]:
+    """Return the names in values that may each hold several, separated by commas; without repetitions."""
+    names = [name.strip() for value in values or () for name in value.split(",")]
+    return list(dict.fromkeys(name for name in names if name))
+
+
+def _spread(arguments: Sequence[str]) -> list[str]:
+    spread: list[str] = []
+    option = ""
+    taken = 0  # words the open list option has so far
+    for word in arguments:
+        if word.startswith("-") and len(word) > 1:
+            option, taken = (word if word in SEVERAL_WORDS else ""), 0
+            spread.append(word)
+        elif option:
+            spread += [word] if taken == 0 else [option, word]
+            taken += 1
+        else:
+            spread.append(word)
+    return spread
+
+
+def _next(words: Iterable[str]) -> list[str]:
+    return [word for word, _ in zip(words, range(1), strict=False)]
