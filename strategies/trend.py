@@ -171,8 +171,10 @@ def _apply_splits(tape: Tape, t: int, action: int, state: TrendState) -> int:
             state.fast[s] /= ratio
             state.slow[s] /= ratio
             state.atr[s] /= ratio
-            state.closes[s] /= ratio
-            state.ranges[s] /= ratio
+            for i in range(RING):
+                state.closes[s, i] /= ratio
+            for i in range(state.ranges.shape[1]):
+                state.ranges[s, i] /= ratio
         action += 1
     return action
 
