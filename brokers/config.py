@@ -58,9 +58,7 @@ class DeskConfig:
     fixed_notional_usd: float = 2_000.0
     # Caps
     max_name: float | None = 0.10
-    sector_limits: Mapping[str, float] | None = field(
-        default_factory=lambda: dict(DEFAULT_SECTOR_LIMITS)
-    )
+    sector_limits: Mapping[str, float | None] | None = field(default_factory=lambda: dict(DEFAULT_SECTOR_LIMITS))
     max_gross: float | None = 1.0
     adv_cap: float | None = 0.05  # of 20-bar average dollar volume
     min_notional_usd: float | None = 500.0
@@ -85,6 +83,7 @@ class DeskConfig:
     exit_waive_bars: int = 10
     intrabar: Intrabar = Intrabar.WORST
     delist_after_sessions: int | None = 20
+    dividend_lowers_stop: bool = False  # a dividend of more than 5 % of the price lowers resting stops
     fractional_shares: bool = False
 
     def __post_init__(self) -> None:

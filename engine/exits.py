@@ -25,6 +25,5 @@ class ExitRules(NamedTuple):
     max_holding_bars: int = 0  # sell after n bars
     trail_atr_multiple: float = 0.0  # stop = max(stop, highest close since entry - k x Wilder ATR)
     trail_atr_bars: int = 14
-    exit_in_bear: bool = False  # sell when the market gate turns bear
-    pay_dividend_stop: bool = False  # lower stops by a dividend of more than 5 % of the price
-    m_gate: bool = False  # entries are refused while the market gate is shut
+    exit_in_bear: int = 0  # 1: sell while the market is bear
+    m_gate: int = 0  # entries are refused while one of these `engine.market` bits is set

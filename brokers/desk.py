@@ -1,0 +1,235 @@
+"""The desk: gate, simulated broker and ledger of a run behind one synchronous call per slab."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brokers.config import DeskConfig, Mode, SpreadModel
+from brokers.session import CURSOR, session_pass
+from engine.desk import (
+    AMBIGUOUS,
+    MICRO,
+    OVERFLOW,
+    RULES_DTYPE,
+    DeskParams,
+    DeskState,
+    DeskTables,
+    allocate_outbox,
+    allocate_state,
+)
+from engine.errors import ConfigError, EngineError
+from engine.exits import ExitRules
+from engine.loop import DeskResult
+from engine.slab import Tape, Universe
+from risk.sectors import sector_tables
+from risk.sizing import VOL_BARS
+
+SESSIONS_PER_YEAR = 252.0
+DEFAULT_SLOTS = 20  # divides equity when `max_positions` is off
+
+POSITION_DTYPE = np.dtype(
+    [
+        ("account", np.int64), ("symbol", np.int64), ("strategy", np.int64), ("quantity", np.int64),
+        ("entry_price", np.float64), ("ts_entry", np.int64), ("mark", np.float64), ("stop", np.float64),
+    ]
+)  # fmt: skip
+
+
+class DeskStrategy(Protocol):
+    """What the desk needs of a strategy."""
+
+    name: str
+    exits: ExitRules
+
+
+def desk_params(config: DeskConfig) -> DeskParams:
+    """Return a configuration as the scalars that kernels take."""
+
+    def cap(limit: float | None) -> float:
+        return np.inf if limit is None else float(limit)
+
+    def level(fraction: float | None) -> float:
+        return np.nan if fraction is None else float(fraction)
+
+    warnings = (*sorted(config.drawdown_warnings), np.inf, np.inf)
+    return DeskParams(
+        blend=int(config.mode == Mode.BLEND),
+        sizing=int(config.position_sizing),
+        slots=float(config.max_positions or DEFAULT_SLOTS),
+        max_positions=cap(config.max_positions),
+        risk_per_trade=float(config.risk_per_trade),
+        target_volatility=float(config.target_volatility),
+        fixed_notional=float(config.fixed_notional_usd),
+        max_name=cap(config.max_name),
+        max_gross=cap(config.max_gross),
+        adv_cap=cap(config.adv_cap),
+        min_notional=float(config.min_notional_usd or 0.0),
+        individual_stop=level(config.individual_stop),
+        portfolio_stop=cap(config.portfolio_stop),
+        portfolio_action=int(config.portfolio_action),
+        rearm_sessions=int(config.rearm_sessions),
+        rearm_regime=bool(config.rearm_regime),
+        warning_1=float(warnings[0]),
+        warning_2=float(warnings[1]),
+        min_confidence=float(config.min_confidence),
+        signal_ttl=int(config.signal_ttl_sessions),
+        commission=float(config.commission_rate),
+        slippage=float(config.slippage_bps) / 1e4,
+        half_spread=float(config.half_spread_bps) / 1e4,
+        corwin_schultz=config.spread_model == SpreadModel.CORWIN_SCHULTZ,
+        impact=float(config.impact_coefficient),
+        participation=cap(config.participation),
+        entry_carry=int(config.entry_carry_bars),
+        exit_waive=int(config.exit_waive_bars),
+        intrabar=int(config.intrabar),
+        delist_after=cap(config.delist_after_sessions),
+        dividend_lowers_stop=bool(config.dividend_lowers_stop),
+        units=float(MICRO) if config.fractional_shares else 1.0,
+        periods_per_year=SESSIONS_PER_YEAR,
+    )
+
+
+class Desk:
+    """Accounts, gate and broker of a run.
+
+    `weights` (one per strategy, any positive scale) split the capital in sleeve mode and weigh the votes
+    in blend mode. `accounts` names the accounts: the strategies, or ("blend",).
+    """
+
+    def __init__(
+        self,
+        universe: Universe,
+        strategies: Sequence[DeskStrategy],
+        config: DeskConfig,
+        weights: Sequence[float] | None = None,
+    ) -> None:
+        n = len(strategies)
+        if n == 0:
+            raise ConfigError("a run needs at least one strategy")
+        shares = np.full(n, 1.0) if weights is None else np.asarray(weights, np.float64)
+        if len(shares) != n or not np.all(shares >= 0.0) or not shares.sum() > 0.0:
+            raise ConfigError(f"weights must be {n} numbers >= 0 with a positive sum, was {weights}")
+        self.config = config
+        self.weights = shares / shares.sum()
+        blend = config.mode == Mode.BLEND
+        names = tuple(strategy.name for strategy in strategies)
+        self.accounts: tuple[str, ...] = ("blend",) if blend else names
+        self.sectors, sector_of, limits = sector_tables(
+            universe.sectors, universe.industries, config.sector_limits
+        )
+        rules = np.zeros(n, RULES_DTYPE)
+        for i, strategy in enumerate(strategies):
+            rules[i] = tuple(strategy.exits)
+        _check_trailing(rules, names)
+        self._params = desk_params(config)
+        self._tables = DeskTables(self.weights, rules, sector_of, limits)
+        bars = max(VOL_BARS + 2, int(rules["sma_bars"].max()), int(rules["low_bars"].max()) + 1)
+        self._state = allocate_state(len(self.accounts), len(universe), n, bars, blend=blend)
+        self._out = allocate_outbox(1, len(self.accounts), 4096)
+        capital = round(config.capital_usd * MICRO)
+        cash = np.array([capital]) if blend else _split_money(capital, self.weights)
+        for field in ("cash", "equity", "hwm", "hwm_risk"):
+            self._state.accounts[field] = cash
+
+    def process(
+        self, tape: Tape, market: NDArray[np.int64], signals: Sequence[NDArray[np.void]]
+    ) -> DeskResult:
+        """Run every session of the slab; return what happened, in order.
+
+        `signals`: one array per strategy, each sorted by (ts, symbol). Raises EngineError when an amount
+        leaves the range of int64 micro-dollars.
+        """
+        merged = _merge(signals)
+        n_rows = len(tape.ts)
+        if len(self._out.equity) < n_rows:
+            self._out = self._out._replace(
+                equity=np.zeros((n_rows, len(self.accounts), 3), np.int64)
+            )
+        self._state.counters[CURSOR] = 0
+        parts: list[list[NDArray[np.void]]] = [[] for _ in range(7)]
+        row = 0
+        while row < n_rows:
+            self._out.counts[:] = 0
+            reached = session_pass(
+                tape, market, merged, self._params, self._tables, self._state, self._out, row
+            )
+            if self._state.counters[OVERFLOW]:
+                raise EngineError(
+                    "an amount left the range of the ledger (9e12 dollars); check the prices of the feed"
+                )
+            for part, buffer, n in zip(parts, self._out[:7], self._out.counts, strict=True):
+                if n:
+                    part.append(buffer[:n].copy())
+            if reached == row:
+                self._grow()
+            row = reached
+        columns = (
+            np.concatenate(part) if len(part) > 1 else part[0] if part else buffer[:0]
+            for part, buffer in zip(parts, self._out[:7], strict=True)
+        )
+        return DeskResult(*columns, self._out.equity[:n_rows].copy())
+
+    def _grow(self) -> None:
+        larger = allocate_outbox(1, len(self.accounts), 2 * len(self._out.orders))
+        self._out = larger._replace(equity=self._out.equity)
+
+    @property
+    def ambiguous_bars(self) -> int:
+        """Bars in which stop and target, or entry and stop, could have come in either order."""
+        return int(self._state.counters[AMBIGUOUS])
+
+    def open_positions(self) -> NDArray[np.void]:
+        """Return POSITION_DTYPE rows of what is held, by account and symbol."""
+        lots = self._state.lots
+        held = np.argwhere(lots["held"] == 1)
+        rows = np.zeros(len(held), POSITION_DTYPE)
+        for row, (a, s) in zip(rows, held, strict=True):
+            lot = lots[a, s]
+            row["account"], row["symbol"] = a, s
+            for name in ("strategy", "quantity", "ts_entry", "mark", "stop"):
+                row[name] = lot[name]
+            row["entry_price"] = lot["cost"] / MICRO / (lot["bought"] / self._params.units)
+        return rows
+
+    def state(self) -> dict[str, Any]:
+        return {name: value.copy() for name, value in self._state._asdict().items()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        for name, value in self._state._asdict().items():
+            saved = state[name]
+            if saved.shape != value.shape:
+                raise EngineError(
+                    f"desk state {name} must have shape {value.shape}, was {saved.shape}"
+                )
+        self._state = DeskState(**{name: state[name].copy() for name in DeskState._fields})
+
+
+def _merge(signals: Sequence[NDArray[np.void]]) -> NDArray[np.void]:
+    """Return the signals of all strategies sorted by (ts, symbol, strategy)."""
+    filled = [rows for rows in signals if len(rows)]
+    if not filled:
+        return signals[0]
+    rows = filled[0] if len(filled) == 1 else np.concatenate(filled)
+    if len(filled) == 1:
+        return rows
+    return rows[np.lexsort((rows["strategy"], rows["symbol"], rows["ts"]))]
+
+
+def _split_money(total: int, weights: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return int64 shares of `total` in proportion to `weights` that add up to it exactly."""
+    edges = np.rint(np.cumsum(weights) * total).astype(np.int64)
+    edges[-1] = total
+    return np.diff(edges, prepend=0)
+
+
+def _check_trailing(rules: NDArray[np.void], names: Sequence[str]) -> None:
+    periods = {int(r["trail_atr_bars"]) for r in rules if r["trail_atr_multiple"] > 0}
+    if len(periods) > 1:
+        raise ConfigError(
+            f"trail_atr_bars must be the same for all strategies ({', '.join(names)}),"
+            f" was {sorted(periods)}"
+        )

@@ -1,0 +1,169 @@
+"""Exit rules of held lots, evaluated at the close of every bar on which the symbol traded."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engine.desk import EXIT, H_CLOSE, H_LOW, LOTS
+from engine.events import Reason
+from engine.jit import step
+
+EXIT_SMA, EXIT_LOW = int(Reason.EXIT_SMA), int(Reason.EXIT_LOW)
+FAILED_BREAKOUT, SCALE_OUT = int(Reason.FAILED_BREAKOUT), int(Reason.SCALE_OUT)
+PROFIT_TAKE, MAX_HOLDING = int(Reason.PROFIT_TAKE), int(Reason.MAX_HOLDING)
+BEAR_EXIT = int(Reason.BEAR_EXIT)
+BEAR_BIT = 1
+
+
+@step
+def mean_close(state, s, n_bars):
+    """Return the mean of the last `n_bars` closes, summed oldest to newest; NaN with fewer."""
+    seen = state.bars_seen[s]
+    if seen < n_bars:
+        return np.nan
+    length = state.history.shape[1]
+    total = 0.0
+    for k in range(n_bars, 0, -1):
+        total += state.history[s, (seen - k) % length, H_CLOSE]
+    return total / n_bars
+
+
+@step
+def lowest_prior_low(state, s, n_bars):
+    """Return the lowest low of the `n_bars` bars before the newest; NaN with fewer."""
+    seen = state.bars_seen[s]
+    if seen < n_bars + 1:
+        return np.nan
+    length = state.history.shape[1]
+    lowest = np.inf
+    for k in range(n_bars + 1, 1, -1):
+        lowest = min(lowest, state.history[s, (seen - k) % length, H_LOW])
+    return lowest
+
+
+@step
+def exit_reason(state, lot, rules, s, close, market):
+    """Return why the whole lot must be sold at the next open, 0 for no reason."""
+    if rules.sma_bars > 0 and close < mean_close(state, s, rules.sma_bars):
+        return EXIT_SMA
+    if rules.low_bars > 0 and close < lowest_prior_low(state, s, rules.low_bars):
+        return EXIT_LOW
+    if lot.bars_held <= rules.failed_breakout_bars and close < lot.pivot:
+        return FAILED_BREAKOUT
+    gain = close / lot.first_price - 1.0
+    quick = rules.quick_gain > 0.0 and lot.quick == 1 and lot.bars_held < rules.quick_hold_bars
+    if rules.take_profit_gain > 0.0 and gain >= rules.take_profit_gain and not quick:
+        return PROFIT_TAKE
+    if rules.max_holding_bars > 0 and lot.bars_held >= rules.max_holding_bars:
+        return MAX_HOLDING
+    if rules.exit_in_bear != 0 and market & BEAR_BIT != 0:
+        return BEAR_EXIT
+    return 0
+
+
+@step
+def note_gain(lot, rules, close):
+    """Remember that a gain of `quick_gain` came within `quick_bars`."""
+    quick = rules.quick_gain > 0.0 and lot.bars_held <= rules.quick_bars
+    if quick and close / lot.first_price - 1.0 >= rules.quick_gain:
+        lot.quick = 1
+
+
+@step
+def scale_out_quantity(lot, rules, close):
+    """Return how much of the lot the scale-out rule sells now, 0 for nothing."""
+    if rules.scale_out_gain > 0.0 and lot.scaled == 0:
+        if close / lot.first_price - 1.0 >= rules.scale_out_gain:
+            return np.int64(np.floor(lot.quantity * rules.scale_out_fraction))
+    return np.int64(0)
+
+
+@step
+def trail(state, lot, rules, s):
+    """Raise the stop to k ATR under the highest close since the entry; it acts from the next session."""
+    level = lot.highest_close - rules.trail_atr_multiple * state.atr[s, 0]
+    if state.bars_seen[s] > rules.trail_atr_bars and not level <= lot.stop and level == level:
+        lot.stop = level
+
+
+@step
+def remember_bar(state, tape, t, atr_bars):
+    """Append row t to the history of every symbol that traded; advance the ATR where it is used.
+
+    Wilder: the mean of the first n true ranges, then atr += (tr - atr)/n.
+    """
+    length = state.history.shape[1]
+    for s in range(tape.close.shape[1]):
+        status = tape.status[t, s]
+        if status < 2:
+            continue
+        if status == 3:
+            state.bars_seen[s] = 0
+        seen = state.bars_seen[s]
+        if atr_bars > 0:
+            advance_atr(state.atr, s, seen, atr_bars, tape.high[t, s], tape.low[t, s], tape.close[t, s])
+        bar = state.history[s, seen % length]
+        bar[0] = tape.close[t, s]
+        bar[1] = tape.high[t, s]
+        bar[2] = tape.low[t, s]
+        bar[3] = tape.volume[t, s]
+        state.bars_seen[s] = seen + 1
+
+
+@step
+def advance_atr(atr, s, seen, n, high, low, close):
+    if seen > 0:
+        previous = atr[s, 1]
+        tr = max(high, previous) - min(low, previous)
+        if seen <= n:
+            atr[s, 0] += tr / n
+        else:
+            atr[s, 0] += (tr - atr[s, 0]) / n
+    else:
+        atr[s, 0] = 0.0
+    atr[s, 1] = close
+
+
+@step
+def rescale_history(state, s, ratio):
+    """Restate what is remembered of a symbol in the share basis after a split."""
+    for k in range(state.history.shape[1]):
+        bar = state.history[s, k]
+        bar[0] /= ratio
+        bar[1] /= ratio
+        bar[2] /= ratio
+        bar[3] *= ratio
+    state.atr[s, 0] /= ratio
+    state.atr[s, 1] /= ratio
+
+
+@step
+def lots_at_close(state, tape, t):
+    """Count the bar for every lot: bars held, extremes, sessions without a bar."""
+    for a in range(len(state.accounts)):
+        for k in range(state.accounts[a].n_lots):
+            s = state.lists[LOTS, a, k]
+            lot = state.lots[a, s]
+            status = tape.status[t, s]
+            if status == 0:
+                lot.missing += 1
+                continue
+            lot.missing = 0
+            if status < 2:
+                continue
+            lot.bars_held += 1
+            close = tape.close[t, s]
+            if lot.ts_entry == tape.ts[t] and lot.phase == 2:
+                lot.highest_close = close
+                continue
+            lot.low = min(lot.low, tape.low[t, s])
+            lot.high = max(lot.high, tape.high[t, s])
+            if not close <= lot.highest_close:
+                lot.highest_close = close
+
+
+@step
+def exit_is_whole(state, a, s):
+    """Return whether the whole lot is already on its way out at the market."""
+    order = state.orders[a, EXIT, s]
+    return order.live == 1 and order.whole == 1 and order.type == 0
