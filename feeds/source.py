@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from feeds.sessions import day_number, iso_day
 from feeds.symbols import SymbolIndex
 
 StrPath = str | Path
+Progress = Callable[[int, int], None]  # rows done, rows in all
 _READER_VERSION = 1  # raise it when the same file would now be imported differently
 
 
@@ -41,7 +42,7 @@ def open_source(
     strict: bool = False,
     sectors: StrPath | Mapping[str, SectorInfo] | None = None,
     benchmark: tuple[StrPath, str] | None = None,
-    progress: Any = None,
+    progress: Progress | None = None,
 ) -> PanelFeed:
     """Return a feed of a price file or a folder of price files.
 
@@ -56,7 +57,29 @@ def open_source(
     Raises DataError, in one line, for whatever the files do not hold.
     """
     path = Path(path).expanduser()
-    panel, fingerprint, is_new, notes = _panel([], path, adjustment, Path(cache_dir).expanduser(), progress)
+    return open_listed(
+        list_files(path), path, adjustment=adjustment, cache_dir=cache_dir, symbols=symbols, start=start,
+        end=end, strict=strict, sectors=sectors, benchmark=benchmark, progress=progress,
+    )  # fmt: skip
+
+
+def open_listed(
+    files: Sequence[tuple[str, Path]],
+    path: Path,
+    *,
+    adjustment: Adjustment | str,
+    cache_dir: StrPath,
+    symbols: Sequence[str] | None = None,
+    start: str | dt.date | None = None,
+    end: str | dt.date | None = None,
+    strict: bool = False,
+    sectors: StrPath | Mapping[str, SectorInfo] | None = None,
+    benchmark: tuple[StrPath, str] | None = None,
+    progress: Progress | None = None,
+) -> PanelFeed:
+    """Return what `open_source` returns, of files given as (label, path) that lie in the folder `path`."""
+    store = Path(cache_dir).expanduser()
+    panel, fingerprint, is_new, notes = _panel(files, path, adjustment, store, progress)
     selection, left_out = _select(panel, str(path), symbols, start, end)
     names = tuple(panel.meta.symbols[i] for i in selection.columns)
     universe, remarks = _universe(names, sectors, benchmark)
@@ -74,19 +97,13 @@ def open_source(
     )
 
 
-def open_files_as_panel(
-    paths: Sequence[Path], label: str, adjustment: Adjustment | str, cache_dir: Path
-) -> tuple[Panel, str, bool, list[str]]:
-    """Return the panel of files that are named SYMBOL.parquet, its fingerprint, whether it is new, notes."""
-    return _panel(paths, Path(label), adjustment, cache_dir, None)
-
-
 def _panel(
-    paths: Sequence[Path], path: Path, adjustment: Adjustment | str, cache_dir: Path, progress: Any
-) -> tuple[Panel, str, bool, list[str]]:
-    """Return the stored panel of a source, imported now if it is not there or damaged."""
-    labelled = [(p.name, p) for p in paths] or list_files(path)
-    content = source_hash(labelled, cache_dir / "hashes")
+    files: Sequence[tuple[str, Path]], path: Path, adjustment: Adjustment | str, cache_dir: Path,
+    progress: Progress | None,
+) -> tuple[Panel, str, bool, list[str]]:  # fmt: skip
+    """Return the stored panel of a source, its fingerprint, whether it is new, and notes. It is imported
+    now if it is not there or damaged."""
+    content = source_hash(files, cache_dir / "hashes")
     identity = f"{content}\0{_adjustment(adjustment)}\0{VERSION}\0{_READER_VERSION}"
     fingerprint = hashlib.sha256(identity.encode()).hexdigest()
     folder = cache_dir / "panels" / fingerprint
@@ -98,7 +115,7 @@ def _panel(
         notes.append(f"the stored panel of {path} was damaged ({damage}) and has been rebuilt")
     if panel is not None:
         return panel, fingerprint, False, notes
-    _import(folder, labelled, path, adjustment, progress)
+    _import(folder, files, path, adjustment, progress)
     panel = open_panel(folder)
     if panel is None:
         raise DataError(f"{folder}: the imported panel has vanished; set a cache folder of your own")
@@ -193,7 +210,7 @@ def _benchmark(ts: Int, benchmark: tuple[StrPath, str], cache_dir: StrPath) -> t
     """Return close and volume of the benchmark at each of `ts`, float64[len(ts), 2] with NaN where it has no
     bar, its quarantined rows, and remarks."""
     path, symbol = Path(benchmark[0]).expanduser(), benchmark[1]
-    panel, _, _, notes = _panel([], path, Adjustment.SPLIT, Path(cache_dir).expanduser(), None)
+    panel, _, _, notes = _panel(list_files(path), path, Adjustment.SPLIT, Path(cache_dir).expanduser(), None)
     (column,) = SymbolIndex(panel.meta.symbols).require([symbol], str(path))
     at = np.minimum(np.searchsorted(panel.ts, ts), len(panel.ts) - 1)
     same = panel.ts[at] == ts

@@ -1,0 +1,114 @@
+"""One request for daily bars to Yahoo through yfinance, and what its failures mean.
+
+Traps of yfinance 1.7 that this module stands between: `auto_adjust` is on by default; a failed reply to a
+range in the past is kept in an in-process cache and served again on the next attempt; rate limits are not
+retried; an unknown time zone costs a second request per symbol; cookies are pickled into a shared folder.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import threading
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from engine.errors import DataError, MissingPackage
+
+_EXCHANGE_ZONE = "America/New_York"
+
+
+class YahooError(Exception):
+    """Yahoo gave no usable answer; trying again may help."""
+
+
+class RateLimited(YahooError):
+    """Yahoo refuses further requests for now."""
+
+
+class NoData(Exception):
+    """Yahoo answered that it has nothing for this symbol; trying again is no use."""
+
+
+class YahooClient:
+    """Fetches daily bars. Safe to use from several threads.
+
+    private_dir: folder for yfinance's cookies, made accessible to this user alone: they are pickles.
+    base_url: server to ask instead of Yahoo, for tests and mirrors.
+    """
+
+    def __init__(self, private_dir: Path, *, base_url: str | None = None, timeout_s: float = 10.0) -> None:
+        try:
+            import yfinance
+        except ImportError:
+            raise MissingPackage("Yahoo prices need yfinance: pip install yfinance") from None
+        try:
+            private_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+            os.chmod(private_dir, 0o700)
+        except OSError as error:
+            raise DataError(f"{private_dir}: cannot be made private ({error.strerror})") from None
+        yfinance.set_tz_cache_location(str(private_dir))
+        yfinance.config.debug.hide_exceptions = False
+        self._yfinance = yfinance
+        self._session = _redirected(base_url) if base_url else _browser_like()
+        self._timeout_s = timeout_s
+        self._lock = threading.Lock()
+
+    def history(self, symbol: str, start: dt.date, end: dt.date) -> Any:
+        """Return a DataFrame of the sessions from `start` to `end`, both included, unadjusted but for splits.
+
+        Columns: Open, High, Low, Close, Adj Close, Volume, Dividends, Stock Splits. Rows without prices are
+        kept. Raises RateLimited, YahooError or NoData.
+        """
+        from yfinance.data import YfData
+        from yfinance.exceptions import YFPricesMissingError, YFRateLimitError, YFTzMissingError
+
+        with self._lock:
+            YfData.cache_get.cache_clear()  # else the failure of the last attempt is the answer to this one
+            ticker = self._yfinance.Ticker(symbol, session=self._session)
+        ticker._tz = _EXCHANGE_ZONE  # else yfinance asks for it first, at the price of a second request
+        try:
+            frame = ticker.history(
+                start=start, end=end + dt.timedelta(days=1), interval="1d", auto_adjust=False,
+                actions=True, keepna=True, timeout=self._timeout_s,
+            )  # fmt: skip
+        except YFRateLimitError:
+            raise RateLimited("rate limit") from None
+        except (YFPricesMissingError, YFTzMissingError) as error:
+            raise NoData(_one_line(error)) from None
+        except Exception as error:  # whatever a broken reply makes yfinance trip over
+            raise YahooError(_one_line(error)) from None
+        missing = {"Open", "High", "Low", "Close", "Adj Close", "Volume"} - set(frame.columns)
+        if frame.empty or missing:
+            raise NoData("no bars in the reply")
+        return frame
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:100]}" if text else type(error).__name__
+
+
+def _browser_like() -> Any:
+    """Return one session for all symbols, so that cookies are fetched once."""
+    try:
+        from curl_cffi import requests
+    except ImportError:
+        return None
+    return requests.Session(impersonate="chrome")
+
+
+def _redirected(base_url: str) -> Any:
+    """Return a session that sends every request to `base_url`, path and query unchanged."""
+    import requests
+
+    class Redirected(requests.Session):
+        def request(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
+            parts = urlsplit(url)
+            query = f"?{parts.query}" if parts.query else ""
+            return super().request(method, base_url.rstrip("/") + parts.path + query, *args, **kwargs)
+
+    session = Redirected()
+    session.trust_env = False  # no proxy, no netrc
+    return session
