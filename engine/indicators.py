@@ -20,24 +20,24 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from engine.errors import EngineError
-from engine.jit import kernel
+from engine.jit import kernel, step
 
 Float = NDArray[np.float64]
 
 
-@kernel
+@step
 def ema_step(ema: float, close: float, weight: float) -> float:
     """Return the exponential average after `close`; `weight` = 2 / (span + 1)."""
     return ema + weight * (close - ema)
 
 
-@kernel
+@step
 def true_range_step(high: float, low: float, close_before: float) -> float:
     """Return the range of a bar including the gap from the close before it."""
     return max(high, close_before) - min(low, close_before)
 
 
-@kernel
+@step
 def wilder_step(value: float, true_range: float, n_ranges: int, period: int) -> float:
     """Return Wilder's average after the `n_ranges`-th true range (1 for the first, before which value = 0).
 

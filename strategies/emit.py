@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from engine.events import N_DETAILS, OrderType, Tif
-from engine.jit import kernel
+from engine.jit import step
 from strategies.base import SignalBuffer
 
 _MARKET, _DAY = int(OrderType.MARKET), int(Tif.DAY)
 
 
-@kernel
+@step
 def emit(out: SignalBuffer, ts: int, symbol: int, side: int, confidence: float, price_ref: float) -> int:
     """Append a market order for the next open and return the number of its row in `out.rows`.
 

@@ -1,0 +1,179 @@
+"""The market gate: what the benchmark alone says about entering, causal and streamed.
+
+Two readings of the benchmark, each a bit of the label, so that a strategy blocks on the mask it wants:
+
+- BEAR: the level B against its 200-session mean and that mean's slope over 20 sessions, q = B / SMA200 - 1,
+  slope = SMA200_t / SMA200_{t-20} - 1. Enters at q < -2 % and slope < 0; stays while q < +2 % and
+  slope < +0.5 % (domain.md section 7, without breadth). UNKNOWN before 220 closes, and then not BEAR.
+- FTD_BLOCKED: O'Neil's follow-through day, as a state machine over close and volume (section 2):
+
+      CORRECTION -> ATTEMPT    an up close, day 1
+      ATTEMPT    -> CORRECTION a close below day 1's (only closes are carried; it stands for the day's low)
+      ATTEMPT    -> CONFIRMED  from day 4 on, up >= 1.25 % on more volume; distribution days are forgotten
+      CONFIRMED <-> PRESSURE   at 4 distribution days
+      either     -> CORRECTION at 6
+
+  A distribution day is a loss of >= 0.2 % on more volume. It counts for 25 sessions, its own included, and
+  no longer once the benchmark closes >= 5 % above it. Blocked in CORRECTION and ATTEMPT. It begins as
+  CONFIRMED: without evidence nothing is blocked; nor is it ever for a benchmark without volume.
+
+The label at a close governs the decisions made at that close. A row without a benchmark close changes
+nothing and repeats the label before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import IntEnum, IntFlag
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.jit import kernel, step
+from engine.slab import Tape
+
+Float = NDArray[np.float64]
+Int = NDArray[np.int64]
+
+MEAN_SESSIONS = 200
+SLOPE_SESSIONS = 20
+SESSIONS_MIN = MEAN_SESSIONS + SLOPE_SESSIONS
+DISTRIBUTION_SESSIONS = 25
+
+
+class MarketBit(IntFlag):
+    BEAR = 1
+    FTD_BLOCKED = 2
+    UNKNOWN = 4
+
+
+class FtdState(IntEnum):
+    CORRECTION = 0
+    ATTEMPT = 1
+    CONFIRMED = 2
+    PRESSURE = 3
+
+
+_BEAR, _FTD_BLOCKED, _UNKNOWN = int(MarketBit.BEAR), int(MarketBit.FTD_BLOCKED), int(MarketBit.UNKNOWN)
+
+
+class MarketState(NamedTuple):
+    """Arrays of one entry except for the rings; place j % length holds session j."""
+
+    n_sessions: Int
+    label: Int  # MarketBit
+    ftd: Int  # FtdState
+    attempt_day: Int  # 1 on the day of the up close
+    attempt_close: Float  # of day 1
+    last: Float  # [2], close and volume of the session before
+    closes: Float  # [200]
+    means: Float  # [21], SMA200 of the last sessions
+    distribution: Float  # [25], close of each session that was a distribution day, else NaN
+
+
+@kernel
+def market_kernel(benchmark: Float, state: MarketState, labels: Int) -> None:
+    """Advance over benchmark float64[K, 2] (close, volume); write a label for each row."""
+    for t in range(len(benchmark)):
+        close, volume = benchmark[t, 0], benchmark[t, 1]
+        if close > 0.0:  # False for NaN
+            _advance_ftd(state, close, volume)
+            state.label[0] = _bear_bits(state, close)
+            if state.ftd[0] <= FtdState.ATTEMPT:
+                state.label[0] |= _FTD_BLOCKED
+            state.last[0] = close
+            state.last[1] = volume
+            state.n_sessions[0] += 1
+        labels[t] = state.label[0]
+
+
+@step
+def _bear_bits(state: MarketState, close: float) -> int:
+    """Let `close` into the mean; return BEAR, UNKNOWN or 0."""
+    n = state.n_sessions[0]
+    state.closes[n % MEAN_SESSIONS] = close
+    if n + 1 < MEAN_SESSIONS:
+        return _UNKNOWN
+    total = 0.0
+    for k in range(n - MEAN_SESSIONS + 1, n + 1):
+        total += state.closes[k % MEAN_SESSIONS]
+    mean = total / MEAN_SESSIONS
+    state.means[n % (SLOPE_SESSIONS + 1)] = mean
+    if n + 1 < SESSIONS_MIN:
+        return _UNKNOWN
+    q = close / mean - 1
+    slope = mean / state.means[(n - SLOPE_SESSIONS) % (SLOPE_SESSIONS + 1)] - 1
+    if state.label[0] & _BEAR:
+        return _BEAR if q < 0.02 and slope < 0.005 else 0
+    return _BEAR if q < -0.02 and slope < 0.0 else 0
+
+
+@step
+def _advance_ftd(state: MarketState, close: float, volume: float) -> None:
+    """Let one session into the follow-through state machine. Comparisons with a NaN volume are false."""
+    n = state.n_sessions[0]
+    change = close / state.last[0] - 1  # NaN on the first session, which changes nothing
+    louder = volume > state.last[1]
+    place = n % DISTRIBUTION_SESSIONS
+    state.distribution[place] = close if change <= -0.002 and louder else np.nan
+    n_distribution = 0
+    for i in range(DISTRIBUTION_SESSIONS):
+        if close >= 1.05 * state.distribution[i]:
+            state.distribution[i] = np.nan
+        if state.distribution[i] > 0.0:
+            n_distribution += 1
+
+    if state.ftd[0] == FtdState.CORRECTION:
+        if change > 0.0:
+            state.ftd[0] = FtdState.ATTEMPT
+            state.attempt_day[0] = 1
+            state.attempt_close[0] = close
+    elif state.ftd[0] == FtdState.ATTEMPT:
+        state.attempt_day[0] += 1
+        if close < state.attempt_close[0]:
+            state.ftd[0] = FtdState.CORRECTION
+        elif state.attempt_day[0] >= 4 and change >= 0.0125 and louder:
+            state.ftd[0] = FtdState.CONFIRMED
+            for i in range(DISTRIBUTION_SESSIONS):
+                state.distribution[i] = np.nan
+    elif n_distribution >= 6:
+        state.ftd[0] = FtdState.CORRECTION
+    else:
+        state.ftd[0] = FtdState.PRESSURE if n_distribution >= 4 else FtdState.CONFIRMED
+
+
+class MarketGate:
+    """Labels of the benchmark, slab by slab, for `ExitRules.m_gate` and `exit_in_bear`."""
+
+    def __init__(self) -> None:
+        self.start()
+
+    def start(self) -> None:
+        """Forget everything."""
+        self._state = MarketState(
+            n_sessions=np.zeros(1, np.int64),
+            label=np.full(1, _UNKNOWN),
+            ftd=np.full(1, int(FtdState.CONFIRMED)),
+            attempt_day=np.zeros(1, np.int64),
+            attempt_close=np.full(1, np.nan),
+            last=np.full(2, np.nan),
+            closes=np.zeros(MEAN_SESSIONS),
+            means=np.zeros(SLOPE_SESSIONS + 1),
+            distribution=np.full(DISTRIBUTION_SESSIONS, np.nan),
+        )
+
+    def on_bars(self, tape: Tape) -> Int:
+        """Return int64[K], the `MarketBit`s in force at the close of each row."""
+        labels = np.empty(len(tape.ts), np.int64)
+        market_kernel(tape.benchmark, self._state, labels)
+        return labels
+
+    def state(self) -> dict[str, Any]:
+        """Return a copy of everything that outlives a slab."""
+        return {name: value.copy() for name, value in self._state._asdict().items()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state` returned."""
+        for name, value in self._state._asdict().items():
+            value[...] = state[name]
