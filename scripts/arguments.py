@@ -25,7 +25,8 @@ def normalised(arguments: Sequence[str]) -> list[str]:
         elif word in GLOBAL_FLAGS or (name in GLOBAL_OPTIONS and equals):
             leading.append(word)
         elif word in GLOBAL_OPTIONS:
-            leading += [word, *_next(words)]
+            value = next(words, None)
+            leading += [word] if value is None else [word, value]
         else:
             rest.append(word)
     return leading + _spread(rest)
@@ -51,7 +52,3 @@ def _spread(arguments: Sequence[str]) -> list[str]:
         else:
             spread.append(word)
     return spread
-
-
-def _next(words: Iterable[str]) -> list[str]:
-    return [word for word, _ in zip(words, range(1), strict=False)]

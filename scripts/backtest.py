@@ -1,0 +1,297 @@
+"""The `backtest` command: build a run, drive it, report it.
+
+Ctrl-C ends the run after the slab in work: what has happened by then is reported and written like a whole
+run, and `run.json` says that it was interrupted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from config import load_settings, settings_as_dict
+from engine.errors import DataError, SmallcapError
+from scripts.assembly import BacktestRequest, build_strategies, desk_config, normalised_weights
+from scripts.console import note
+from scripts.progress import Progress, telling_of_compilation
+
+if TYPE_CHECKING:
+    from brokers.desk import Desk
+    from config.settings import Settings
+    from engine.loop import Loop
+    from engine.slab import Feed
+    from feeds.quality import Quality
+    from reports.performance import Summary
+    from reports.recorder import Recorder
+    from strategies.base import Strategy
+
+DONE, INTERRUPTED = 0, 130
+_NOT_RECORDED = ("output_dir", "json")  # options that say where results go, not what they are
+
+
+@dataclass
+class Run:
+    """The objects of one backtest. `seconds` holds what its phases took."""
+
+    request: BacktestRequest
+    settings: Settings
+    feed: Feed
+    quality: Quality  # of prices and facts
+    strategies: list[Strategy]
+    weights: list[float]
+    desk: Desk
+    loop: Loop
+    recorder: Recorder
+    code: str  # hash of the kernels' sources when they were loaded
+    seconds: dict[str, float] = field(default_factory=dict)
+    interrupted: bool = False
+
+    @property
+    def counts(self) -> dict[str, int]:
+        counters = self.loop.counters
+        return {
+            "rows": counters.rows,
+            "bars": counters.bars,
+            "traded_bars": counters.traded_bars,
+            "invalid_bars": counters.invalid_bars,
+            **self.recorder.counts(),
+            "ambiguous_bars": self.desk.ambiguous_bars,
+        }
+
+
+def run_backtest(
+    request: BacktestRequest,
+    *,
+    settings_path: Path | None = None,
+    defaults_path: Path | None = None,
+    force: bool = False,
+) -> int:
+    """Run the command and return its exit code."""
+    started_at = datetime.now(UTC).isoformat(timespec="seconds")
+    started = time.perf_counter()
+    settings = load_settings(settings_path, defaults_path, force=force)
+    if request.output_dir is not None:
+        _make_writable(request.output_dir)
+    with telling_of_compilation():
+        run = prepare(request, settings)
+        run.seconds["load"] = time.perf_counter() - started
+        replay(run)
+    reporting = time.perf_counter()
+    summary = summarised(run)
+    paths: list[Path] = []
+    if request.output_dir is not None:
+        paths = write_files(run, summary, request.output_dir, started, reporting, started_at)
+    run.seconds["total"] = time.perf_counter() - started
+    if request.json:
+        print_json(run, summary, paths)
+    else:
+        print_report(run, summary, paths)
+    if run.interrupted:
+        kept = f"kept in {request.output_dir}" if paths else "nothing was written: no --output-dir"
+        note(f"interrupted after {run.loop.counters.rows:,} of {_rows_total(run.feed) or '?'} rows; {kept}")
+    return INTERRUPTED if run.interrupted else DONE
+
+
+def prepare(request: BacktestRequest, settings: Settings) -> Run:
+    """Build everything a run needs. Mistakes in options come to light before data are read."""
+    from brokers.desk import Desk
+    from engine.jit import source_hash
+    from engine.loop import Loop
+    from reports.recorder import Recorder
+    from scripts.sources import load_facts, open_feed
+
+    strategies = build_strategies(
+        request.strategies, request.params, request.strategy_modules, settings.strategy_weights
+    )
+    weights = normalised_weights(strategies, settings.strategy_weights)
+    config = desk_config(settings, mode=request.mode, capital=request.capital)
+    feed = open_feed(request, settings)
+    facts_quality = load_facts(request, settings, feed.universe, strategies)
+    desk = Desk(feed.universe, strategies, config, weights)
+    loop = Loop(feed.universe, strategies, desk)
+    recorder = Recorder.attached_to(loop)
+    quality = joined(getattr(feed, "quality", None), facts_quality)
+    return Run(request, settings, feed, quality, strategies, weights, desk, loop, recorder, source_hash())
+
+
+def joined(*parts: Quality | None) -> Quality:
+    """Return what was set aside of several sources, as one."""
+    from feeds.quality import Quality, join_rows
+
+    known = [part for part in parts if part is not None]
+    return Quality(
+        join_rows([part.table for part in known]), tuple(note for part in known for note in part.notes)
+    )
+
+
+def replay(run: Run) -> None:
+    """Drive the loop over the feed, with progress on stderr."""
+    began = time.perf_counter()
+    with Progress(_rows_total(run.feed)) as progress, stopping_at_ctrl_c(run.loop):
+        run.interrupted = not asyncio.run(run.loop.run(run.feed, run.request.slab_rows, progress))
+    run.seconds["run"] = time.perf_counter() - began
+    if run.loop.counters.rows == 0:
+        raise DataError("the feed holds no bars for these symbols and days")
+
+
+@contextmanager
+def stopping_at_ctrl_c(loop: Loop) -> Iterator[None]:
+    """Within, the first Ctrl-C asks the loop to stop after its slab; a second one stops at once."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        note("stopping after this slab; press Ctrl-C again to stop at once")
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        loop.stop()
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def summarised(run: Run) -> Summary:
+    """Return the figures of the run so far."""
+    from reports.performance import summarise
+
+    recorder = run.recorder
+    return summarise(
+        recorder.equity(),
+        recorder.accounts,
+        recorder.capital_usd,
+        recorder.benchmark_close(),
+        risk_free_rate=run.settings.backtest.risk_free_rate,
+    )
+
+
+def write_files(
+    run: Run, summary: Summary, directory: Path, started: float, reporting: float, started_at: str
+) -> list[Path]:
+    """Write the CSV files, and run.json last: a folder that has it is complete."""
+    from reports.artefacts import write_run
+    from reports.manifest import write_manifest
+
+    manifest_path = directory / "run.json"
+    manifest_path.unlink(missing_ok=True)
+    paths = write_run(directory, run.recorder, summary, run.quality.table)
+    now = time.perf_counter()
+    run.seconds.update(report=now - reporting, total=now - started)
+    write_manifest(manifest_path, {**described(run, summary), "timings": timings(run, started_at)})
+    return [*paths, manifest_path]
+
+
+def described(run: Run, summary: Summary) -> dict[str, Any]:
+    """Return the record of a run that `run.json` holds; nothing in it depends on the clock."""
+    from reports import manifest
+
+    options = {name: value for name, value in asdict(run.request).items() if name not in _NOT_RECORDED}
+    return {
+        "command": "backtest",
+        "interrupted": run.interrupted,
+        "options": options,
+        "settings": settings_as_dict(run.settings),
+        "mode": run.desk.config.mode.name.lower(),
+        "capital": run.desk.config.capital_usd,
+        "seed": run.request.seed,
+        "strategies": manifest.describe_strategies(run.strategies, run.weights),
+        "data": manifest.describe_data(run.feed, run.quality, run.recorder),
+        "code": run.code,
+        "versions": manifest.code_versions(),
+        "counts": run.counts,
+        "rejections": run.recorder.rejections_by_reason(),
+        "metrics": manifest.metrics(summary),
+        "undefined": manifest.undefined(summary),
+        "open_positions": manifest.describe_positions(run.recorder, run.desk.open_positions()),
+        "untraded": untraded(run),
+        "event_log_hash": run.recorder.event_log_hash(),
+    }
+
+
+def timings(run: Run, started_at: str) -> dict[str, Any]:
+    bars_per_second = run.loop.counters.bars / max(run.seconds["run"], 1e-9)
+    return {
+        "started_at": started_at,
+        **{f"{name}_seconds": round(seconds, 4) for name, seconds in run.seconds.items()},
+        "bars_per_second": round(bars_per_second),
+    }
+
+
+def untraded(run: Run) -> dict[str, str]:
+    """Return, per strategy that traded nothing, why."""
+    from reports.explain import explain
+
+    counters = run.loop.counters
+    return explain(run.recorder, run.strategies, bars=counters.traded_bars, rows=counters.rows)
+
+
+def print_json(run: Run, summary: Summary, paths: list[Path]) -> None:
+    """Print the outcome as one JSON object in one line."""
+    from reports import manifest
+
+    outcome = {
+        "metrics": manifest.metrics(summary),
+        "undefined": manifest.undefined(summary),
+        "attribution": [part._asdict() for part in summary.attribution],
+        "counts": run.counts,
+        "rejections": run.recorder.rejections_by_reason(),
+        "untraded": untraded(run),
+        "data": manifest.describe_data(run.feed, run.quality, run.recorder),
+        "paths": [str(path) for path in paths],
+        "event_log_hash": run.recorder.event_log_hash(),
+        "interrupted": run.interrupted,
+        "seconds": {name: round(value, 4) for name, value in run.seconds.items()},
+    }
+    print(manifest.to_json(outcome, indent=None), end="")
+
+
+def print_report(run: Run, summary: Summary, paths: list[Path]) -> None:
+    """Print the outcome for people."""
+    from reports.manifest import describe_data
+    from scripts import tables
+
+    data, counts = describe_data(run.feed, run.quality, run.recorder), run.counts
+    tables.print_line(str(data["source"]))
+    tables.print_line(
+        f"{data['first']} to {data['last']}: {data['rows']:,} rows x {data['symbols']:,} symbols,"
+        f" {run.desk.config.mode.name.lower()} mode"
+    )
+    tables.print_line("")
+    tables.print_summary(summary)
+    tables.print_line("")
+    tables.print_counts(
+        counts["bars"], counts, run.recorder.rejections_by_reason(), len(run.desk.open_positions())
+    )
+    if counts["ambiguous_bars"]:
+        policy = run.desk.config.intrabar.name.lower()
+        tables.print_line(
+            f"stop and target in one bar: {counts['ambiguous_bars']:,} times, taken as {policy}"
+        )
+    tables.print_untraded(untraded(run))
+    tables.print_quality(run.quality)
+    speed = counts["bars"] / max(run.seconds["run"], 1e-9) / 1e6
+    tables.print_line(
+        f"{run.seconds['total']:.1f} s, {run.seconds['run']:.2f} s of it in the loop ({speed:.1f} M bars/s);"
+        f" event log {run.recorder.event_log_hash()[:16]}"
+    )
+    if run.request.output_dir is not None:
+        tables.print_files(run.request.output_dir, paths)
+
+
+def _rows_total(feed: Feed) -> int | None:
+    return getattr(feed, "n_rows", None)
+
+
+def _make_writable(directory: Path) -> None:
+    """Create the folder now: a run of minutes must not end in an error about a path."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SmallcapError(f"--output-dir {directory}: {error.strerror}") from None

@@ -1,0 +1,209 @@
+"""The command line: `python main.py COMMAND`, or `smallcap COMMAND` once installed.
+
+This module only declares options and turns outcomes into exit codes. It imports nothing heavy, so that
+`--help` answers at once: what a command needs is imported when the command runs.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from difflib import SequenceMatcher
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import typer
+
+from scripts.arguments import normalised, split_names
+from scripts.console import report_error, report_usage, start_logging
+
+USAGE, INTERRUPTED = 2, 130
+EXIT_CODES = (
+    "Exit codes: 0 done, 1 failure, 2 wrong usage, 65 bad data, 69 optional package missing, "
+    "70 internal error, 78 configuration error, 130 interrupted (what was finished is kept)."
+)
+GLOBALS = "--settings, --defaults, --force-config-reload and --verbose work before and after the command."
+
+
+class Mode(StrEnum):
+    SLEEVE = "sleeve"
+    BLEND = "blend"
+
+
+class Adjustment(StrEnum):
+    RAW = "raw"
+    SPLIT = "split"
+    TOTAL_RETURN = "total_return"
+
+
+class Globals(NamedTuple):
+    """Options of every command."""
+
+    settings: Path | None
+    defaults: Path | None
+    force: bool
+    verbose: bool
+
+
+app = typer.Typer(
+    name="smallcap",
+    help="Research and monitoring of small-cap growth equities: replay strategies, measure them, watch them.",
+    epilog=EXIT_CODES,
+    add_completion=False,
+    invoke_without_command=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+@app.callback()
+def global_options(
+    context: typer.Context,
+    settings: Annotated[Path | None, typer.Option(help="User settings (JSON) over the defaults.")] = None,
+    defaults: Annotated[Path | None, typer.Option(help="Default settings (JSON) to start from.")] = None,
+    force_config_reload: Annotated[
+        bool, typer.Option("--force-config-reload", help="Read the settings from disk again.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Log in detail; show tracebacks of errors.")
+    ] = False,
+) -> None:
+    context.obj = Globals(settings, defaults, force_config_reload, verbose)
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(USAGE)
+
+
+@app.command(epilog=f"{GLOBALS} {EXIT_CODES}")
+def backtest(
+    context: typer.Context,
+    symbol: Annotated[
+        list[str] | None,
+        typer.Option("--symbol", help="Symbols to trade; without --data they are downloaded from Yahoo."),
+    ] = None,
+    symbols: Annotated[
+        Path | None, typer.Option(help="File with one symbol per line, or a column of them.")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Parquet or CSV, or a folder with a file per symbol. Default: a synthetic market."),
+    ] = None,
+    sectors: Annotated[
+        Path | None, typer.Option(help="CSV of symbol and sector, or an iShares holdings export.")
+    ] = None,
+    start: Annotated[str | None, typer.Option(metavar="DATE", help="First day, 2020-01-31.")] = None,
+    end: Annotated[str | None, typer.Option(metavar="DATE", help="Last day, included.")] = None,
+    strategies: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--strategies", help="Several words, or commas: zanger canslim trend livermore. Default: all."
+        ),
+    ] = None,
+    mode: Annotated[
+        Mode | None,
+        typer.Option(help="sleeve: an account per strategy; blend: one for all. Default: settings."),
+    ] = None,
+    capital: Annotated[
+        float | None,
+        typer.Option(metavar="DOLLARS", help="Initial capital of all accounts. Default: settings."),
+    ] = None,
+    benchmark: Annotated[
+        str | None,
+        typer.Option(metavar="PATH:SYMBOL", help="Series to compare with and to gate CAN SLIM by."),
+    ] = None,
+    param: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--param", metavar="NAME.KEY=VALUE", help="Parameter of a strategy, trend.fast_span=12."
+        ),
+    ] = None,
+    fundamentals: Annotated[
+        Path | None, typer.Option(help="Dated facts for CAN SLIM: a CSV, or a folder of JSON caches.")
+    ] = None,
+    strategy_module: Annotated[
+        list[Path] | None, typer.Option("--strategy-module", help="Python file that registers strategies.")
+    ] = None,
+    adjustment: Annotated[
+        Adjustment | None, typer.Option(help="Basis of the prices. Default: settings, or split.")
+    ] = None,
+    output_dir: Annotated[Path | None, typer.Option(help="Folder for the CSV files and run.json.")] = None,
+    slab: Annotated[
+        int, typer.Option(min=1, metavar="K", help="Rows per slab; results do not depend on it.")
+    ] = 1024,
+    strict: Annotated[bool, typer.Option("--strict", help="A bad row is an error, not quarantined.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object on stdout instead of tables.")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the synthetic market.")] = 7,
+) -> int:
+    """Replay strategies over history through the gate, the broker and the ledger.
+
+    With no data option it runs a synthetic small-cap market: no file and no network needed.
+    """
+    from scripts.assembly import BacktestRequest
+    from scripts.backtest import run_backtest
+
+    request = BacktestRequest(
+        symbols=tuple(split_names(symbol)),
+        symbols_file=symbols,
+        data=data,
+        sectors=sectors,
+        start=start,
+        end=end,
+        strategies=tuple(split_names(strategies)),
+        mode=mode.value if mode else None,
+        capital=capital,
+        benchmark=benchmark,
+        params=tuple(param or ()),
+        fundamentals=fundamentals,
+        strategy_modules=tuple(strategy_module or ()),
+        adjustment=adjustment.value if adjustment else None,
+        output_dir=output_dir,
+        slab_rows=slab,
+        strict=strict,
+        json=json,
+        seed=seed,
+    )
+    options: Globals = context.obj
+    return run_backtest(
+        request, settings_path=options.settings, defaults_path=options.defaults, force=options.force
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    words = normalised(sys.argv[1:] if arguments is None else arguments)
+    verbose = "--verbose" in words
+    start_logging(verbose)
+    command: Callable[..., Any] = typer.main.get_command(app)
+    try:
+        return int(command(words, prog_name=_program(), standalone_mode=False) or 0)
+    except KeyboardInterrupt:
+        report_usage("interrupted; nothing was kept")
+        return INTERRUPTED
+    except typer.TyperException as error:
+        context = getattr(error, "ctx", None)
+        report_usage(_message(error), help_command=context.command_path if context else None)
+        return int(error.exit_code)
+    except Exception as error:
+        return report_error(error, verbose=verbose)
+
+
+def _message(error: typer.TyperException) -> str:
+    """Return what was wrong; for an unknown option with the one that is spelled most like it."""
+    near = getattr(error, "possibilities", None)
+    unknown = getattr(error, "option_name", None)
+    if not near or not unknown:
+        return error.format_message()
+    closest = max(near, key=lambda option: SequenceMatcher(None, unknown, option).ratio())
+    return f"{error.message}; did you mean {closest}?"
+
+
+def _program() -> str:
+    return "smallcap" if Path(sys.argv[0]).stem == "smallcap" else "python main.py"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,143 @@
+"""How far a run has come, on stderr, from its second second on.
+
+On a terminal a bar with rate and estimated time left; otherwise (a log, a pipe) a plain line now and then.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any
+
+from scripts.console import note
+
+QUIET_SECONDS = 1.0  # nothing is shown for work that is done by then
+LINE_SECONDS = 5.0  # between two plain lines
+COMPILING_SECONDS = 2.0
+COMPILING = "compiling kernels, once per machine: ~40 s"
+
+
+class Progress:
+    """A context around a run or an import. The loop calls it, `progress(rows_done, bars_done, ts)`; an import
+    calls `importing(rows_done, rows_total)`."""
+
+    def __init__(
+        self,
+        rows_total: int | None,
+        *,
+        what: str = "replay",
+        clock: Callable[[], float] = time.perf_counter,
+        terminal: bool | None = None,
+    ) -> None:
+        self._total = rows_total
+        self._what = what
+        self._clock = clock
+        self._terminal = sys.stderr.isatty() if terminal is None else terminal
+        self._started = clock()
+        self._line_at = self._started + QUIET_SECONDS
+        self._first: tuple[float, int, int] | None = None  # when the first report came, and what it said
+        self._bar: Any = None
+        self._task: Any = None
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, rows_done: int, bars_done: int, ts: int) -> None:
+        day = datetime.fromtimestamp(ts / 1e9, UTC).date().isoformat()
+        self._show(rows_done, f"{self._what} {day}", bars_done, "bars")
+
+    def importing(self, rows_done: int, rows_total: int) -> None:
+        self._total = rows_total
+        self._show(rows_done, self._what, rows_done, "rows")
+
+    def _show(self, done: int, label: str, amount: int, unit: str) -> None:
+        now = self._clock()
+        if self._first is None:
+            self._first = (now, done, amount)
+        if now - self._started < QUIET_SECONDS:
+            return
+        rate = f"{self._speed(now, amount, 2) / 1e6:.2f} M {unit}/s"
+        if self._terminal:
+            self._draw(done, label, rate)
+        elif now >= self._line_at:
+            self._line_at = now + LINE_SECONDS
+            note(f"{label}  {self._share(done)}{rate}{self._remaining(done, self._speed(now, done, 1))}")
+
+    def _speed(self, now: float, amount: int, which: int) -> float:
+        """Return units per second since the first report: what came before it was compilation."""
+        assert self._first is not None
+        since, before = self._first[0], self._first[which]
+        if now <= since:
+            return amount / max(now - self._started, 1e-9)
+        return (amount - before) / (now - since)
+
+    def _draw(self, done: int, label: str, rate: str) -> None:
+        if self._bar is None:
+            self._bar = _terminal_bar()
+            self._task = self._bar.add_task(label, total=self._total, rate=rate)
+            self._bar.start()
+        self._bar.update(
+            self._task, completed=done, total=self._total, description=label, rate=rate, refresh=True
+        )
+
+    def _share(self, done: int) -> str:
+        return f"{100 * done / self._total:3.0f} %  " if self._total else f"{done:,} rows  "
+
+    def _remaining(self, done: int, rows_per_second: float) -> str:
+        if not self._total or rows_per_second <= 0:
+            return ""
+        return f"  ETA {max(0, self._total - done) / rows_per_second:.0f} s"
+
+
+@contextmanager
+def telling_of_compilation() -> Iterator[None]:
+    """Within, say so when kernels are compiled: nobody should wonder what a first run is waiting for."""
+    from engine.jit import CACHE_DIR
+
+    def compiled() -> int:
+        return sum(1 for _ in CACHE_DIR.rglob("*.nbi"))
+
+    def tell() -> None:
+        if compiled() > before:
+            note(COMPILING)
+
+    before = compiled()
+    if before == 0:
+        note(COMPILING)
+    # A cache can also be warm for some kernels only: a strategy or mode that was never used here.
+    timer = threading.Timer(COMPILING_SECONDS, tell)
+    timer.daemon = True
+    if before:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _terminal_bar() -> Any:
+    from rich.console import Console
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as RichProgress
+
+    return RichProgress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        auto_refresh=False,  # A second thread would compete with the kernels for the machine
+    )
