@@ -480,7 +480,7 @@ class CanSlim(KernelStrategy):
             sma_bars=self.params.exit_sma,
             take_profit_gain=self.params.take_profit_gain,
             exit_in_bear=self.params.exit_in_bear,
-            m_gate=self.params.m_mode != MarketMode.OFF,
+            m_gate=int(self.params.m_mode),
         )
         self._facts: NDArray[np.void] = NO_FACTS
 
