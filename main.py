@@ -1,6 +1,8 @@
 """`python main.py COMMAND`: the same command line as `smallcap`."""
 
+import sys
+
 from scripts.cli import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
