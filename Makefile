@@ -60,7 +60,8 @@ $(INSTALLED): $(LOCKED)
 
 $(LOCKED):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-	  echo "make setup: needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) -V 2>&1 || true);" \
+	  found=$$($(PYTHON) -V 2>/dev/null); \
+	  echo "make setup: needs Python 3.11 or newer, $(PYTHON) is $${found:-missing};" \
 	       "name another: make PYTHON=/path/to/python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv --clear .venv
 	$(PIP) install --require-hashes -r requirements.lock

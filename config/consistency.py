@@ -80,7 +80,7 @@ def _at_most(low: tuple[str, float | None], high: tuple[str, float | None]) -> I
     if low[1] is not None and high[1] is not None and low[1] > high[1]:
         yield Conflict(
             (low[0], high[0]),
-            f"{low[0]} must be <= {high[0]} ({high[1]:g}), was {low[1]:g}",
+            f"{low[0]} must be <= {high[0]} ({high[1]:.12g}), was {low[1]:.12g}",
         )
 
 

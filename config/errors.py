@@ -1,4 +1,4 @@
-"""The one error of this package. `engine.errors.ConfigError` is its twin: `config` may not import `engine`."""
+"""The one error of this package; `engine.errors.ConfigError` is its twin, which `config` may not import."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ from config.schema import (
     check_value,
     dict_value_type,
     field_types,
+    is_nullable,
     is_secret,
     is_section,
     list_item_type,
@@ -37,7 +38,7 @@ class Assignment(NamedTuple):
     path: Path
     value: Any
     source: str
-    removes: bool = False  # null for one key of an object with free keys: the key goes
+    removes: bool = False  # null for a free key whose value cannot be null: the key goes
 
 
 def document_assignments(document: Any, source: str) -> Iterator[Assignment]:
@@ -78,7 +79,7 @@ def _entry(
     if path == SECTOR_LIMITS and (problem := unknown_sector(key)):
         raise _error(source, (*path, key), problem)
     if value is None:
-        return Assignment((*path, key), None, source, removes=True)
+        return Assignment((*path, key), None, source, removes=not is_nullable(dict_value_type(kind)))
     checked = _checked(dict_value_type(kind), value, (*path, key), source, from_text=from_text)
     return Assignment((*path, key), checked, source)
 

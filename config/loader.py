@@ -2,7 +2,7 @@
 
 Invariants
 1. A later layer wins setting by setting; objects with free keys (`sector_limits`, `strategy_weights`)
-   merge key by key, and null removes a key.
+   merge key by key. Null switches one sector's limit off, and takes a strategy's weight away.
 2. Whatever the files and the environment hold, the outcome is `Settings` or one `SettingsError`.
 """
 

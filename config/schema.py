@@ -7,6 +7,7 @@ import math
 import operator
 from collections.abc import Callable
 from functools import cache
+from types import NoneType
 from typing import Any, get_args, get_origin
 
 import msgspec
@@ -34,6 +35,11 @@ def is_section(kind: Any) -> bool:
 def is_secret(kind: Any) -> bool:
     """Return whether the value may not be shown."""
     return kind is Secret or Secret in get_args(kind)
+
+
+def is_nullable(kind: Any) -> bool:
+    """Return whether null may stand there."""
+    return NoneType in get_args(kind)
 
 
 def dict_value_type(kind: Any) -> Any:
@@ -142,7 +148,7 @@ def _broken_bounds(info: Any, value: Any) -> str:
         return ""
     for name, (sign, holds) in _COMPARISONS.items():
         bound = getattr(info, name)
-        if bound is not None and not math.isnan(value) and not holds(value, bound):
+        if bound is not None and value == value and not holds(value, bound):  # NaN breaks none
             return f" {sign} {bound:.12g}"
     return ""
 

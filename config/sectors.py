@@ -1,4 +1,4 @@
-"""Names of sectors as vendors write them, in lower case, so that a mistyped limit is not silently inert."""
+"""The names that sector limits go by: a limit under a mistyped or foreign name would be silently inert."""
 
 from __future__ import annotations
 
@@ -10,28 +10,32 @@ KNOWN_SECTORS = (
     "energy",
     "other",
     "basic materials",
-    "communication",
     "communication services",
     "consumer cyclical",
     "consumer defensive",
-    "consumer discretionary",
-    "consumer staples",
     "financial services",
-    "financials",
-    "health care",
     "healthcare",
     "industrials",
-    "information technology",
-    "materials",
     "real estate",
     "utilities",
 )
+
+# What GICS and iShares call them
+SECTOR_ALIASES = {
+    "communication": "communication services",
+    "consumer discretionary": "consumer cyclical",
+    "consumer staples": "consumer defensive",
+    "financials": "financial services",
+    "health care": "healthcare",
+    "information technology": "technology",
+    "materials": "basic materials",
+}
 
 
 def sector_named(variable_key: str) -> str:
     """Return the sector meant by a part of a variable's name, which cannot hold a space."""
     spaced = variable_key.replace("_", " ")
-    return spaced if spaced in KNOWN_SECTORS else variable_key
+    return spaced if spaced in KNOWN_SECTORS or spaced in SECTOR_ALIASES else variable_key
 
 
 def unknown_sector(name: str) -> str | None:
@@ -44,6 +48,7 @@ def unknown_sector(name: str) -> str | None:
     from difflib import get_close_matches
 
     plain = name.lower().replace("_", " ").strip()
-    extended = [sector for sector in KNOWN_SECTORS if plain.startswith(sector)]
-    close = get_close_matches(plain, KNOWN_SECTORS, n=1, cutoff=0.82) or extended
-    return f"unknown sector, did you mean {close[0]}?" if close else None
+    meant = [SECTOR_ALIASES[plain]] if plain in SECTOR_ALIASES else []
+    meant += [sector for sector in KNOWN_SECTORS if plain.startswith(sector)]
+    meant += get_close_matches(plain, KNOWN_SECTORS, n=1, cutoff=0.82)
+    return f"unknown sector, did you mean {meant[0]}?" if meant else None

@@ -61,7 +61,7 @@ class Email(Section, frozen=True, kw_only=True):
     timeout_seconds: Seconds = 30.0
 
 
-def _sector_limits() -> dict[str, ShareOrZero]:
+def _sector_limits() -> dict[str, ShareOrZero | None]:
     return {"biotech": 0.35, "technology": 0.40, "energy": 0.30, "other": 0.25}
 
 
@@ -76,7 +76,8 @@ class RiskManagement(Section, frozen=True, kw_only=True):
     target_volatility: Volatility = 0.15  # annualised, of the whole book
     fixed_notional: Dollars = 2_000.0  # dollars per entry
     max_name: Share | None = 0.10
-    sector_limits: dict[str, ShareOrZero] | None = field(default_factory=_sector_limits)
+    # A sector without a limit of its own has that of "other"; null for one sector switches its limit off
+    sector_limits: dict[str, ShareOrZero | None] | None = field(default_factory=_sector_limits)
     max_gross: Share | None = 1.0
     adv_cap: Share | None = 0.05  # of 20-bar average dollar volume
     min_notional: DollarsOrZero | None = 500.0
@@ -213,6 +214,7 @@ class Backtest(Section, frozen=True, kw_only=True):
     exit_waive_bars: CountOrZero = 10
     intrabar: Literal["worst", "best", "path"] = "worst"
     delist_after_sessions: Count | None = 20
+    dividend_lowers_stop: bool = False  # a dividend of more than 5 % of the price lowers resting stops
     fractional_shares: bool = False
     risk_free_rate: Rate = 0.0  # a year
     adjustment: Literal["raw", "split", "total_return"] = "split"
