@@ -174,8 +174,8 @@ def close_trade(state, out, params, ts, a, s, reason):
     risk = entry - lot.initial_stop
     row.r_multiple = pnl / MICRO / (shares * risk) if risk > 0.0 else np.nan
     row.bars_held = lot.bars_held
-    row.mae = lot.low / entry - 1.0
-    row.mfe = lot.high / entry - 1.0
+    row.mae = min(lot.low / entry - 1.0, 0.0)
+    row.mfe = max(lot.high / entry - 1.0, 0.0)
     row.initial_stop = lot.initial_stop
     row.reason = reason
     lot.held = 0

@@ -7,19 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from config.sectors import SECTOR_ALIASES
 from engine.errors import ConfigError
 
 OTHER = "other"
-# GICS and iShares say what Yahoo says in other words.
-_ALIASES = {
-    "information technology": "technology",
-    "health care": "healthcare",
-    "financials": "financial services",
-    "consumer discretionary": "consumer cyclical",
-    "consumer staples": "consumer defensive",
-    "materials": "basic materials",
-    "communication": "communication services",
-}
 
 
 def sector_key(sector: str, industry: str) -> str:
@@ -31,7 +22,7 @@ def sector_key(sector: str, industry: str) -> str:
     if "biotech" in industry.lower():
         return "biotech"
     key = sector.strip().lower()
-    return _ALIASES.get(key, key) or OTHER
+    return SECTOR_ALIASES.get(key, key) or OTHER
 
 
 def sector_tables(
