@@ -21,14 +21,20 @@ from engine.errors import ConfigError
 from engine.events import Side
 from engine.exits import ExitRules
 from engine.facts import NO_FACTS
-from engine.jit import kernel
+from engine.jit import kernel, step
 from engine.slab import ActionKind, BarStatus, Tape, Universe
 from strategies.base import KernelStrategy, SignalBuffer
 from strategies.emit import emit
 from strategies.fundamentals import ANNUAL, EARNINGS, fundamental_steps
 from strategies.relative_strength import (
-    RING, YEAR, highest_close, lowest_close, percentile, range_position, rs_raw,
-)  # fmt: skip
+    RING,
+    YEAR,
+    highest_close,
+    lowest_close,
+    percentile,
+    range_position,
+    rs_raw,
+)
 
 VOLUME_BARS = 20  # bars of the mean volume and of the average dollar volume
 UDV_BARS = 50  # bars of the up/down volume ratio
@@ -128,28 +134,34 @@ def canslim_kernel(
     action = 0
     while action < len(tape.actions) and tape.actions[action]["row"] < row:
         action += 1
+    # The best score of a bar without demand, with earnings and without.
+    quiet = _ceiling(params, 1.0)
+    proxy = params.missing_policy == MissingPolicy.PRICE_PROXY
+    quiet_bare = quiet if proxy else _ceiling(params, np.nan)
+    if np.isnan(_score(params, np.nan, np.nan, 0.0, 0.0, np.nan, 0.0)):
+        quiet = quiet_bare = np.inf  # Some bars may have no score at all: each must be looked at
     for t in range(row, n_rows):
         if len(out.rows) - out.count[0] < n_symbols:
             return t
         action = _apply_actions(tape, t, action, state)
         apply_steps(state, tape.ts[t])
         state.clock[0] = tape.ts[t]
-        n_candidates = _advance_row(tape, t, params, state)
+        n_candidates = _advance_row(tape, t, params, state, quiet, quiet_bare)
         if n_candidates > 0:
             n_names = _rank_row(tape, t, params, state)
             _decide_row(tape, t, params, state, out, n_candidates, n_names)
     return n_rows
 
 
-@kernel
-def _advance_row(tape: Tape, t: int, params: CanSlimParams, state: CanSlimState) -> int:
-    """Take the bars of row `t` into the state, settle what needs no rank, return how many names do."""
+@step
+def _advance_row(
+    tape: Tape, t: int, params: CanSlimParams, state: CanSlimState, quiet: float, quiet_bare: float
+) -> int:
+    """Take the bars of row `t` into the state, settle what needs no rank, return how many names do.
+
+    quiet, quiet_bare: bound of the score of a bar without demand, with known earnings and without.
+    """
     closes, total, volumes = state.closes, state.total, state.volumes
-    always_scored = not np.isnan(_score(params, np.nan, np.nan, 0.0, 0.0, np.nan, 0.0))
-    quiet = _ceiling(params, 1.0)  # The best score of a bar without demand ...
-    quiet_bare = _ceiling(params, np.nan)  # ... and without earnings
-    if params.missing_policy == MissingPolicy.PRICE_PROXY:
-        quiet_bare = quiet
     # A cheap test that is passed by all volumes that pass the exact one, and by next to no others.
     loud = (1.0 + params.volume_threshold) / VOLUME_BARS * (1.0 - 1e-9)
     n_warmup = n_cooldown = n_no_score = n_low = n_candidates = 0
@@ -192,7 +204,7 @@ def _advance_row(tape: Tape, t: int, params: CanSlimParams, state: CanSlimState)
                 ratio = volume / (volume_before / VOLUME_BARS)
                 demand = 1.0 if ratio - 1.0 >= params.volume_threshold else 0.0
             bare = np.isnan(state.fundamentals[s, EARNINGS])
-            if demand == 0.0 and always_scored and (quiet_bare if bare else quiet) < params.min_score:
+            if demand == 0.0 and (quiet_bare if bare else quiet) < params.min_score:
                 state.armed[s] = 1
                 n_low += 1
             else:
@@ -229,7 +241,7 @@ def _advance_row(tape: Tape, t: int, params: CanSlimParams, state: CanSlimState)
     return n_candidates
 
 
-@kernel
+@step
 def _rank_row(tape: Tape, t: int, params: CanSlimParams, state: CanSlimState) -> int:
     """Fill in the raw relative strength of the liquid names that traded on row `t`; return how many."""
     n_names = 0
@@ -245,7 +257,7 @@ def _rank_row(tape: Tape, t: int, params: CanSlimParams, state: CanSlimState) ->
     return n_names
 
 
-@kernel
+@step
 def _decide_row(
     tape: Tape, t: int, params: CanSlimParams, state: CanSlimState, out: SignalBuffer,
     n_candidates: int, n_names: int,
@@ -260,8 +272,9 @@ def _decide_row(
         if not by_range and not np.isnan(state.raw_of[s]):
             rank = percentile(state.raws, n_names, state.raw_of[s])
         bought = False
-        entry, c, n, demand, a, i, ratio = state.factors[k]
-        if entry == 1.0:
+        if state.factors[k, 0] == 1.0:
+            c, n, demand = state.factors[k, 1], state.factors[k, 2], state.factors[k, 3]
+            a, i, ratio = state.factors[k, 4], state.factors[k, 5], state.factors[k, 6]
             strength = rank
             high = highest_close(state.closes, s, bar, state.high, state.high_bar)
             if by_range:
@@ -302,7 +315,7 @@ def _decide_row(
                 details[6] = 0.0
 
 
-@kernel
+@step
 def _score(
     params: CanSlimParams, c: float, strength: float, n: float, demand: float, a: float, i: float
 ) -> float:
@@ -328,7 +341,7 @@ def _score(
     return value / weight * (1.0 - params.missing_penalty * (missing / total))
 
 
-@kernel
+@step
 def _ceiling(params: CanSlimParams, c_best: float) -> float:
     """Return the highest score of a bar without demand, whichever factors are available."""
     highest = 0.0
@@ -342,14 +355,14 @@ def _ceiling(params: CanSlimParams, c_best: float) -> float:
     return highest
 
 
-@kernel
+@step
 def _near_high(close: float, high: float, threshold: float) -> float:
     """Return the N sub-score: 1 at the high, falling to 0 at `threshold` below it."""
     distance = 1.0 - close / high
     return 1.0 - distance / threshold if distance <= threshold else 0.0
 
 
-@kernel
+@step
 def _growth(state: CanSlimState, s: int, bar: int, params: CanSlimParams) -> float:
     """Return the growth behind the C sub-score; NaN if unavailable or a turnaround."""
     if np.isnan(state.fundamentals[s, EARNINGS]) and params.missing_policy == MissingPolicy.PRICE_PROXY:
@@ -357,7 +370,7 @@ def _growth(state: CanSlimState, s: int, bar: int, params: CanSlimParams) -> flo
     return state.fundamentals[s, 3]
 
 
-@kernel
+@step
 def _earnings(state: CanSlimState, s: int, bar: int, params: CanSlimParams) -> float:
     """Return the C sub-score, NaN if unavailable."""
     score = state.fundamentals[s, EARNINGS]
@@ -369,7 +382,7 @@ def _earnings(state: CanSlimState, s: int, bar: int, params: CanSlimParams) -> f
     return score
 
 
-@kernel
+@step
 def _sponsorship(state: CanSlimState, s: int, bar: int) -> float:
     """Return the I sub-score: from filings, else clip01((UDV50 - 1) / 0.5), UDV = up over down volume."""
     filed = state.fundamentals[s, 2]
@@ -387,10 +400,8 @@ def _sponsorship(state: CanSlimState, s: int, bar: int) -> float:
     return min(1.0, max(0.0, (up / down - 1.0) / 0.5))
 
 
-@kernel
-def _liquid(
-    closes: Float, volumes: Float, dollar_sum: float, s: int, bar: int, min_adv_usd: float
-) -> bool:
+@step
+def _liquid(closes: Float, volumes: Float, dollar_sum: float, s: int, bar: int, min_adv_usd: float) -> bool:
     """Return whether the mean of close x volume over the last VOLUME_BARS bars is at least `min_adv_usd`.
 
     The running sum carries rounding errors of the past: at most n x 2^-53 of the largest sum ever, i.e.
@@ -419,7 +430,7 @@ def apply_steps(state: CanSlimState, now: int) -> None:
     state.cursor[0] = cursor
 
 
-@kernel
+@step
 def _apply_actions(tape: Tape, t: int, action: int, state: CanSlimState) -> int:
     """Apply splits, then dividends (dollars per new share) before row `t`; return the next action."""
     first = action
@@ -433,7 +444,7 @@ def _apply_actions(tape: Tape, t: int, action: int, state: CanSlimState) -> int:
     return action
 
 
-@kernel
+@step
 def _rescale(state: CanSlimState, s: int, ratio: float) -> None:
     """Put prices and volumes on the basis after a split of `ratio` new shares per old; sums anew."""
     for i in range(RING):
@@ -449,7 +460,7 @@ def _rescale(state: CanSlimState, s: int, ratio: float) -> None:
         state.dollar_sum[s] += state.closes[s, i & (RING - 1)] * state.volumes[s, i & (VOLUME_RING - 1)]
 
 
-@kernel
+@step
 def _forget(state: CanSlimState, s: int) -> None:
     """Return a symbol to the state of one that has never traded; its company reports stay known."""
     state.bars[s] = 0

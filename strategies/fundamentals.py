@@ -124,10 +124,7 @@ def _earnings(known: Known, now: int, threshold: float, ramp: bool) -> Answer:
         growth = stated[max(stated)]
     if np.isnan(growth):
         return _UNAVAILABLE
-    if ramp:
-        score = min(1.0, max(0.0, growth / threshold))
-    else:
-        score = 1.0 if growth >= threshold else 0.0
+    score = min(1.0, max(0.0, growth / threshold)) if ramp else float(growth >= threshold)
     return score, growth if np.isfinite(growth) else np.nan
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.jit import kernel
+from engine.jit import step
 
 YEAR = 252  # traded bars of the longest return and of the 252-bar high and low
 RING = 256  # bars kept per symbol; a power of two > YEAR, so that `& (RING - 1)` is the place of a bar
@@ -18,7 +18,7 @@ RING = 256  # bars kept per symbol; a power of two > YEAR, so that `& (RING - 1)
 Float = NDArray[np.float64]
 
 
-@kernel
+@step
 def rs_raw(total: Float, s: int, bar: int) -> float:
     """Return the weighted total return of symbol `s` at its traded bar `bar` >= 252.
 
@@ -33,7 +33,7 @@ def rs_raw(total: Float, s: int, bar: int) -> float:
     )
 
 
-@kernel
+@step
 def percentile(raws: Float, n: int, raw: float) -> float:
     """Return (mid-rank - 1) / (n - 1) of `raw` among raws[:n], which holds it.
 
@@ -46,13 +46,13 @@ def percentile(raws: Float, n: int, raw: float) -> float:
     return (less + (equal + 1) / 2.0 - 1.0) / (n - 1.0)
 
 
-@kernel
+@step
 def range_position(low: float, high: float, close: float) -> float:
     """Return where `close` lies between low and high, in [0, 1]; NaN if they are equal."""
     return (close - low) / (high - low) if high > low else np.nan
 
 
-@kernel
+@step
 def lowest_close(closes: Float, s: int, bar: int) -> float:
     """Return the lowest close of the YEAR bars that end with `bar`."""
     lowest = closes[s, bar & (RING - 1)]
@@ -61,7 +61,7 @@ def lowest_close(closes: Float, s: int, bar: int) -> float:
     return lowest
 
 
-@kernel
+@step
 def highest_close(closes: Float, s: int, bar: int, high: Float, high_bar: NDArray[np.int64]) -> float:
     """Return the highest close of the YEAR bars that end with `bar`; `high` and `high_bar` remember it.
 

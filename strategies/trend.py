@@ -15,7 +15,7 @@ from engine.errors import ConfigError
 from engine.events import Side
 from engine.exits import ExitRules
 from engine.indicators import ema_step, true_range_step, wilder_step
-from engine.jit import kernel
+from engine.jit import kernel, step
 from engine.slab import ActionKind, BarStatus, Tape, Universe
 from strategies.base import KernelStrategy, SignalBuffer
 from strategies.emit import emit
@@ -161,7 +161,7 @@ def trend_kernel(tape: Tape, params: TrendParams, state: TrendState, out: Signal
     return row
 
 
-@kernel
+@step
 def _apply_splits(tape: Tape, t: int, action: int, state: TrendState) -> int:
     """Put the state of symbols that split before row `t` on the new basis; return the next action."""
     while action < len(tape.actions) and tape.actions[action]["row"] == t:
@@ -179,7 +179,7 @@ def _apply_splits(tape: Tape, t: int, action: int, state: TrendState) -> int:
     return action
 
 
-@kernel
+@step
 def _mean_range(ranges: NDArray[np.float64], s: int, bar: int, period: int) -> float:
     """Return the mean of the last `period` true ranges, summed from the oldest on."""
     total = 0.0
@@ -188,7 +188,7 @@ def _mean_range(ranges: NDArray[np.float64], s: int, bar: int, period: int) -> f
     return total / period
 
 
-@kernel
+@step
 def _efficiency_ratio(closes: NDArray[np.float64], s: int, bar: int, side: int) -> float:
     """Return side x (c_t - c_{t-20}) / sum of |c_i - c_{i-1}|, in [-1, 1]; 0 where nothing moved."""
     travelled = 0.0
@@ -200,7 +200,7 @@ def _efficiency_ratio(closes: NDArray[np.float64], s: int, bar: int, side: int) 
     return side * (before - first) / travelled if travelled > 0.0 else 0.0
 
 
-@kernel
+@step
 def _clip01(x: float) -> float:
     return min(1.0, max(0.0, x))
 

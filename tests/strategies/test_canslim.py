@@ -17,8 +17,14 @@ from engine.slab import ACTION_DTYPE, NS_PER_DAY, ActionKind, Tape
 from strategies.canslim import CanSlim, MarketMode
 from strategies.fundamentals import STEP_DTYPE, fundamental_steps
 from tests.strategies.random_tapes import (
-    cut, keys, make_tape, perturbed_after, random_tape, run, same_state,
-)  # fmt: skip
+    cut,
+    keys,
+    make_tape,
+    perturbed_after,
+    random_tape,
+    run,
+    same_state,
+)
 from tests.strategies.reference_canslim import Rules, canslim_signals
 
 N_ROWS = 420

@@ -17,9 +17,15 @@ from strategies.base import SignalBuffer
 from strategies.registry import create
 from strategies.trend import EmaTrend
 from tests.strategies.random_tapes import (
-    cut, keys, make_tape, perturbed_after, random_tape, run, same_state,
+    cut,
+    keys,
+    make_tape,
+    perturbed_after,
+    random_tape,
+    run,
+    same_state,
     universe,
-)  # fmt: skip
+)
 from tests.strategies.reference_trend import trend_signals
 
 N_ROWS = 300
