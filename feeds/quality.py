@@ -69,7 +69,7 @@ class Prices(NamedTuple):
 def valid_bars(prices: Prices) -> NDArray[np.bool_]:
     """Return which rows are valid bars (invariant 1)."""
     o, h, low, c, v = prices
-    with np.errstate(invalid="ignore"):  # NaN compares False
+    with np.errstate(invalid="ignore", over="ignore"):  # NaN compares False
         valid: NDArray[np.bool_] = (
             (low > 0) & (o > 0) & (c > 0) & (h < np.inf) & (v < np.inf) & (v >= 0)
             & (h >= np.maximum(o, c) * (1 - _TOLERANCE)) & (low <= np.minimum(o, c) * (1 + _TOLERANCE))

@@ -83,7 +83,7 @@ def open_listed(
     selection, left_out = _select(panel, str(path), symbols, start, end)
     names = tuple(panel.meta.symbols[i] for i in selection.columns)
     universe, remarks = _universe(names, sectors, benchmark)
-    tables = [_set_aside(panel, selection, names if symbols is not None else None)]
+    tables = [_set_aside(panel, names if symbols is not None else None, start, end)]
     series = None
     if benchmark is not None:
         series, table, more = _benchmark(panel.ts[selection.start : selection.stop], benchmark, cache_dir)
@@ -195,13 +195,14 @@ def _universe(
     return universe, [f"{n_none} of {len(names)} symbols have no sector"] if n_none else []
 
 
-def _set_aside(panel: Panel, selection: Selection, names: tuple[str, ...] | None) -> Table:
-    """Return the quarantined rows of the selection; all of them where it is the whole panel."""
+def _set_aside(
+    panel: Panel, names: tuple[str, ...] | None, start: str | dt.date | None, end: str | dt.date | None
+) -> Table:
+    """Return the quarantined rows of the symbols and days asked for."""
     if not panel.meta.counts:
         return NO_ROWS
-    first, last = iso_day(panel.day[selection.start]), iso_day(panel.day[selection.stop - 1])
-    if names is None and selection.start == 0 and selection.stop == len(panel.day):
-        first, last = "", "~"
+    first = "" if start is None else iso_day(day_number(start))
+    last = "~" if end is None else iso_day(day_number(end))
     chosen = None if names is None else frozenset(names)
     return read_rows(panel.folder / "quality.csv", chosen, first, last)
 

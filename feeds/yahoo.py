@@ -202,7 +202,8 @@ class _Fetcher:
         politeness = self._politeness
         with self._lock:
             jitter = self._rng.uniform(0.5, 1.5)
-        return min(politeness.wait_max_s, politeness.wait_s * 2**doublings) * jitter
+        wait: float = min(politeness.wait_max_s, politeness.wait_s * 2.0**doublings)
+        return wait * jitter
 
     def _now_ns(self) -> int:
         return int(self._clock() * 1e9)

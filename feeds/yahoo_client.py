@@ -104,10 +104,11 @@ def _redirected(base_url: str) -> Any:
     import requests
 
     class Redirected(requests.Session):
-        def request(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
-            parts = urlsplit(url)
+        def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
+            parts = urlsplit(str(request.url))
             query = f"?{parts.query}" if parts.query else ""
-            return super().request(method, base_url.rstrip("/") + parts.path + query, *args, **kwargs)
+            request.url = base_url.rstrip("/") + parts.path + query
+            return super().prepare_request(request)
 
     session = Redirected()
     session.trust_env = False  # no proxy, no netrc

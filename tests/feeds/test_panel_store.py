@@ -1,0 +1,95 @@
+"""The panel on disk: whole or not there, and flat in memory."""
+
+import asyncio
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.errors import DataError
+from engine.slab import ACTION_DTYPE, Universe
+from feeds.panel import PanelFeed, Selection
+from feeds.panel_store import FIELDS, Damaged, Meta, Panel, new_panel, open_panel, write_meta
+from feeds.quality import NO_ROWS, Quality
+from feeds.scatter import blank_array
+
+
+def store(folder: Path, n_rows: int, n_symbols: int) -> Panel:
+    with new_panel(folder) as scratch:
+        for name in FIELDS:
+            blank_array(scratch / f"{name}.npy", (n_rows, n_symbols), 1.0)
+        for name in ("ts", "day"):
+            np.save(scratch / f"{name}.npy", np.arange(n_rows))
+        np.save(scratch / "row_bars.npy", np.full(n_rows, n_symbols))
+        np.save(scratch / "actions.npy", np.empty(0, ACTION_DTYPE))
+        (scratch / "quality.csv").touch()
+        symbols = [f"S{i:05d}" for i in range(n_symbols)]
+        write_meta(scratch, Meta(
+            "test", "split", False, symbols, [n_rows] * n_symbols, [0] * n_symbols,
+            [n_rows - 1] * n_symbols, n_rows, [], {},
+        ))  # fmt: skip
+    panel = open_panel(folder)
+    assert panel is not None
+    return panel
+
+
+def resident_bytes(kind: str = "VmRSS") -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(kind):
+            return int(line.split()[1]) * 1024
+    pytest.skip("no /proc/self/status here")
+
+
+def test_a_panel_larger_than_the_slabs_streams_at_flat_memory(tmp_path: Path) -> None:
+    panel = store(tmp_path / "p", 3000, 1000)  # 120 MB
+    universe = Universe(tuple(panel.meta.symbols))
+    selection = Selection(0, 3000, np.arange(1000))
+    feed = PanelFeed(panel, selection, universe, "", "", Quality(NO_ROWS))
+
+    async def stream() -> tuple[int, int]:
+        before, most, n_rows = resident_bytes(), 0, 0
+        async for slab in feed.slabs(128):
+            n_rows += slab.n_rows
+            most = max(most, resident_bytes())
+        return n_rows, most - before
+
+    n_rows, growth = asyncio.run(stream())
+    assert n_rows == 3000
+    assert growth < 60e6
+
+
+def test_slabs_have_memory_of_their_own(tmp_path: Path) -> None:
+    panel = store(tmp_path / "p", 10, 3)
+    rows = panel.read("close", 0, 5)
+    rows[:] = 99
+    assert (panel.read("close", 0, 5) == 1).all()
+    assert rows.flags.writeable
+    assert rows.flags.c_contiguous
+
+
+def test_an_import_that_breaks_off_leaves_the_old_panel(tmp_path: Path) -> None:
+    store(tmp_path / "p", 10, 3)
+
+    def break_off() -> None:
+        with new_panel(tmp_path / "p") as scratch:
+            (scratch / "close.npy").write_bytes(b"half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        break_off()
+    assert open_panel(tmp_path / "p") is not None
+    assert [path.name for path in tmp_path.iterdir()] == ["p"]
+
+
+def test_no_panel_is_none_and_an_empty_folder_is_damage(tmp_path: Path) -> None:
+    assert open_panel(tmp_path / "none") is None
+    (tmp_path / "p").mkdir()
+    with pytest.raises(Damaged):
+        open_panel(tmp_path / "p")
+
+
+def test_a_panel_cut_short_while_in_use_is_an_error(tmp_path: Path) -> None:
+    panel = store(tmp_path / "p", 10, 3)
+    (tmp_path / "p" / "close.npy").write_bytes((tmp_path / "p" / "close.npy").read_bytes()[:-8])
+    with pytest.raises(DataError, match="cut short while in use"):
+        panel.read("close", 5, 10)
