@@ -23,6 +23,7 @@ from engine.desk import (
 )
 from engine.errors import ConfigError, EngineError
 from engine.exits import ExitRules
+from engine.jit import records
 from engine.loop import DeskResult
 from engine.slab import Tape, Universe
 from risk.sectors import sector_tables
@@ -121,7 +122,7 @@ class Desk:
         self.sectors, sector_of, limits = sector_tables(
             universe.sectors, universe.industries, config.sector_limits
         )
-        rules = np.zeros(n, RULES_DTYPE)
+        rules = records(np.zeros(n, RULES_DTYPE))
         for i, strategy in enumerate(strategies):
             rules[i] = tuple(strategy.exits)
         _check_trailing(rules, names)
@@ -143,7 +144,8 @@ class Desk:
         `signals`: one array per strategy, each sorted by (ts, symbol). Raises EngineError when an amount
         leaves the range of int64 micro-dollars.
         """
-        merged = _merge(signals)
+        merged = records(_merge(signals))
+        tape = tape._replace(actions=records(tape.actions))
         n_rows = len(tape.ts)
         if len(self._out.equity) < n_rows:
             self._out = self._out._replace(
@@ -205,7 +207,10 @@ class Desk:
                 raise EngineError(
                     f"desk state {name} must have shape {value.shape}, was {saved.shape}"
                 )
-        self._state = DeskState(**{name: state[name].copy() for name in DeskState._fields})
+        copies = {name: np.array(state[name]) for name in DeskState._fields}
+        for name in ("accounts", "lots", "orders", "votes"):
+            copies[name] = records(copies[name])
+        self._state = DeskState(**copies)
 
 
 def _merge(signals: Sequence[NDArray[np.void]]) -> NDArray[np.void]:

@@ -27,7 +27,7 @@ from engine.events import (
     TRADE_DTYPE,
 )
 from engine.exits import ExitRules
-from engine.jit import step
+from engine.jit import records, step
 
 _I, _F = np.int64, np.float64
 MICRO = 1_000_000
@@ -287,15 +287,15 @@ def allocate_state(
     n_votes = n_symbols if blend else 0
     return DeskState(
         counters=np.zeros(8, _I),
-        accounts=np.zeros(n_accounts, ACCOUNT_DTYPE),
-        lots=np.zeros((n_accounts, n_symbols), LOT_DTYPE),
-        orders=np.zeros((n_accounts, 2, n_symbols), WORKING_DTYPE),
+        accounts=records(np.zeros(n_accounts, ACCOUNT_DTYPE)),
+        lots=records(np.zeros((n_accounts, n_symbols), LOT_DTYPE)),
+        orders=records(np.zeros((n_accounts, 2, n_symbols), WORKING_DTYPE)),
         lists=np.zeros((3, n_accounts, n_symbols), _I),
         history=np.zeros((n_symbols, history_bars, 4)),
         bars_seen=np.zeros(n_symbols, _I),
         atr=np.full((n_symbols, 2), np.nan),
         used=np.full((n_symbols, 2), -1, _I),
-        votes=np.zeros((n_votes, n_strategies), SIGNAL_DTYPE),
+        votes=records(np.zeros((n_votes, n_strategies), SIGNAL_DTYPE)),
         vote_session=np.full((n_votes, n_strategies), -1, _I),
         shares=np.zeros((n_votes, n_strategies)),
     )
@@ -304,7 +304,7 @@ def allocate_state(
 def allocate_outbox(n_rows: int, n_accounts: int, capacity: int) -> Outbox:
     """Return empty buffers for slabs of up to `n_rows` rows and rows of up to `capacity` records."""
     return Outbox(
-        *(np.zeros(capacity, dtype) for dtype in OUTBOX_DTYPES),
+        *(records(np.zeros(capacity, dtype)) for dtype in OUTBOX_DTYPES),
         equity=np.zeros((n_rows, n_accounts, 3), _I),
         counts=np.zeros(len(OUTBOX_DTYPES), _I),
         chosen=np.zeros(capacity, _I),

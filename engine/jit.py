@@ -11,6 +11,7 @@ Import this module before any module that defines a kernel (they all import it f
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import stat
@@ -21,9 +22,11 @@ from pathlib import Path
 from typing import Any
 
 import numba
+import numpy as np
 from numba.core import config as numba_config
 from numba.core import types
 from numba.core.dispatcher import Dispatcher
+from numpy.typing import NDArray
 
 from engine.errors import EngineError
 
@@ -87,7 +90,30 @@ def kernel(function: Callable[..., Any]) -> Any:
     Division by zero gives inf or NaN, as in NumPy: a kernel cannot raise. It cannot allocate either: the
     caller owns every array, and without reference counts a call between kernels costs nothing.
     """
-    return _one_form(numba.njit(**_OPTIONS)(function))
+    compiled = numba.njit(**_OPTIONS)(function)
+    if not isinstance(compiled, Dispatcher):  # NUMBA_DISABLE_JIT=1 leaves plain functions
+        return _interpreted(function)
+    return _one_form(compiled)
+
+
+def records(array: NDArray[np.void]) -> NDArray[np.void]:
+    """Return a structured array as the desk's kernels take it: its rows have attributes.
+
+    Compiled kernels see a structured array as it is. Interpreted ones need NumPy's record view of it, whose
+    rows are views too, so that `array[i].field = x` writes through in both.
+    """
+    return array.view(np.recarray) if numba_config.DISABLE_JIT else array
+
+
+def _interpreted(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a kernel that runs uncompiled the arithmetic it would have: inf and NaN without a warning."""
+
+    @functools.wraps(function)
+    def run(*args: Any) -> Any:
+        with np.errstate(all="ignore"):
+            return function(*args)
+
+    return run
 
 
 def step(function: Callable[..., Any]) -> Any:
