@@ -212,8 +212,8 @@ def split_account(state, out, params, ts, a, s, ratio):
     for place in (ENTRY, EXIT):
         order = state.orders[a, place, s]
         if order.live == 1:
-            order.quantity = np.int64(np.floor(order.quantity * ratio))
-            order.filled = np.int64(np.floor(order.filled * ratio))
+            order.quantity = np.int64(np.floor(order.quantity * ratio + 1e-9))
+            order.filled = np.int64(np.floor(order.filled * ratio + 1e-9))
             order.limit /= ratio
             order.trigger /= ratio
             order.trail /= ratio
