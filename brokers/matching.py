@@ -132,7 +132,7 @@ def fill_entry(state, out, params, ts, a, s, market_price, phase, volume):
             end_order(state, out, ts, a, ENTRY, s, FILLED, 0)
             return
         emit_order(state, out, ts, a, s, order, PARTIAL, 0)
-        triggered(order)
+    triggered(order)
     if order.type == MARKET and order.attempts > params.entry_carry:
         end_order(state, out, ts, a, ENTRY, s, CANCELLED, CARRY_EXPIRED)
 
@@ -156,14 +156,14 @@ def fill_exit(state, out, params, ts, a, s, market_price, volume):
         sell(state, out, params, ts, a, s, order, quantity, price)
         if quantity == wanted:
             end_order(state, out, ts, a, EXIT, s, FILLED, 0)
-        else:
-            emit_order(state, out, ts, a, s, order, PARTIAL, 0)
-            triggered(order)
+            return
+        emit_order(state, out, ts, a, s, order, PARTIAL, 0)
+    triggered(order)
 
 
 @step
 def triggered(order):
-    """Turn the rest of a stop order that filled partly into a market order."""
+    """Turn what a stop order that was hit has not filled into a market order."""
     if order.type == STOP or order.type == TRAILING:
         order.type = MARKET
 
