@@ -155,7 +155,10 @@ def fill_exit(state, out, params, ts, a, s, market_price, volume):
             price = fill_price(state, params, s, -1, market_price, quantity)
         sell(state, out, params, ts, a, s, order, quantity, price)
         if quantity == wanted:
+            reason = order.reason
             end_order(state, out, ts, a, EXIT, s, FILLED, 0)
+            if lot.held == 0 and state.orders[a, ENTRY, s].live == 1:
+                end_order(state, out, ts, a, ENTRY, s, CANCELLED, reason)
             return
         emit_order(state, out, ts, a, s, order, PARTIAL, 0)
     triggered(order)
