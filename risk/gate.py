@@ -80,14 +80,15 @@ def pending_quantity(order):
 
 @step
 def distinct_symbols(state, a):
-    """Return symbols held or pending, less those with a queued full exit."""
+    """Return symbols held or pending, less those wholly on their way out at the market."""
     account = state.accounts[a]
     n = account.n_lots
     for k in range(account.n_entries):
         if state.lots[a, state.lists[ENTRIES, a, k]].held == 0:
             n += 1
     for k in range(account.n_exits):
-        if state.orders[a, EXIT, state.lists[EXITS, a, k]].whole == 1:
+        order = state.orders[a, EXIT, state.lists[EXITS, a, k]]
+        if order.whole == 1 and order.type == 0:
             n -= 1
     return n
 
