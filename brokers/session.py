@@ -231,7 +231,7 @@ def apply_exit_rules(state, out, params, tables, tape, t, a, market):
             queue_exit(state, out, tape.ts[t], a, s, lot.quantity, 1, reason)
             continue
         quantity = scale_out_quantity(lot, rules, close)
-        if quantity > 0:
+        if quantity > 0 and state.orders[a, EXIT, s].live == 0:
             lot.scaled = 1
             queue_exit(state, out, tape.ts[t], a, s, quantity, 0, SCALE_OUT)
         if rules.trail_atr_multiple > 0.0:
