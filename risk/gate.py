@@ -160,11 +160,13 @@ def gate_buy(state, out, params, tables, ts, a, signal, status, market):
             reason, value, limit = MAX_POSITIONS, float(n_symbols), params.max_positions
         else:
             wanted = target_value(state, params, s, equity, ref, stop, signal.confidence)
-            wanted, reason, binding, value, limit = capped_value(
-                state, params, tables, a, s, equity, ref, wanted
-            )
+            if wanted >= 0.0:
+                wanted, reason, binding, value, limit = capped_value(
+                    state, params, tables, a, s, equity, ref, wanted
+                )
             if reason == 0:
-                quantity = np.int64(np.floor(wanted / ref * params.units))
+                if wanted < np.inf:  # False for NaN
+                    quantity = np.int64(np.floor(wanted / ref * params.units))
                 notional = quantity / params.units * ref
                 if not (notional >= params.min_notional and quantity > 0):
                     reason, value, limit = BELOW_MIN_NOTIONAL, notional, params.min_notional
