@@ -21,7 +21,7 @@ from engine.desk import (
     emit_order,
     emit_rejection,
 )
-from engine.events import Reason
+from engine.events import OrderType, Reason
 from engine.jit import step
 from risk.sizing import adv_usd, target_value
 
@@ -32,7 +32,7 @@ MAX_POSITIONS, CAP_NAME = int(Reason.MAX_POSITIONS), int(Reason.CAP_NAME)
 CAP_SECTOR, CAP_GROSS = int(Reason.CAP_SECTOR), int(Reason.CAP_GROSS)
 CAP_LIQUIDITY, NO_CASH = int(Reason.CAP_LIQUIDITY), int(Reason.NO_CASH)
 BELOW_MIN_NOTIONAL, BY_SIGNAL = int(Reason.BELOW_MIN_NOTIONAL), int(Reason.SIGNAL)
-BUY = 1
+BUY, TRAILING = 1, int(OrderType.TRAILING_STOP)
 EXIT_HAIRCUT, CASH_BUFFER = 0.98, 1.01  # queued exits may fill lower, entries higher
 
 
@@ -227,6 +227,8 @@ def accept_entry(state, out, ts, a, signal, leader, quantity, binding):
     order.limit = signal.limit
     order.trigger = signal.trigger
     order.trail = signal.trail
+    if signal.order_type == TRAILING and np.isnan(order.trigger):
+        order.trigger = signal.price_ref + signal.trail
     order.open_max = signal.open_max
     order.pivot = signal.pivot
     order.target = signal.target
