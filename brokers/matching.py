@@ -234,6 +234,12 @@ def waiting_phase(state, out, params, tape, t, phase):
                             order, phase, tape.open[t, s], tape.high[t, s], tape.low[t, s],
                             tape.close[t, s],
                         )  # fmt: skip
+                        if place == EXIT and phase == INTRABAR and not np.isnan(price):
+                            if lot_leaves_first(
+                                state, params, state.lots[a, s], order,
+                                tape.open[t, s], tape.high[t, s], tape.low[t, s],
+                            ):  # fmt: skip
+                                price = np.nan
                     if not np.isnan(price):
                         if place == EXIT:
                             fill_exit(state, out, params, ts, a, s, price, tape.volume[t, s])
@@ -247,6 +253,29 @@ def waiting_phase(state, out, params, tape, t, phase):
                     end_order(state, out, ts, a, place, s, CANCELLED, NO_TRADE)
                 if order.live == 1:
                     k += 1
+
+
+@step
+def lot_leaves_first(state, params, lot, order, open_, high, low):
+    """Return whether the lot's own stop or target comes before an exit order that fills inside the bar.
+
+    What gaps through goes at the open. Of two levels on one side of the market the nearer comes first; of
+    two on opposite sides, the one that the intrabar policy takes.
+    """
+    if open_ <= lot.stop or open_ >= lot.target:
+        return True
+    hit_stop = low <= lot.stop
+    hit_target = high > lot.target
+    down_first = params.intrabar == WORST or (params.intrabar != BEST and open_ - low <= high - open_)
+    if order.type == LIMIT:
+        target_nearer = hit_target and lot.target <= order.limit
+        if hit_stop and not target_nearer:
+            state.counters[AMBIGUOUS] += 1
+        return target_nearer or (hit_stop and down_first)
+    stop_nearer = hit_stop and lot.stop >= order.trigger
+    if hit_target and not stop_nearer:
+        state.counters[AMBIGUOUS] += 1
+    return stop_nearer or (hit_target and not down_first)
 
 
 @step
