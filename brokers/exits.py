@@ -138,6 +138,20 @@ def rescale_history(state, s, ratio):
 
 
 @step
+def move_history(state, old, new):
+    """Hand what is remembered of a symbol to the column of its new name, unless that has traded already."""
+    if state.bars_seen[new] > 0:
+        return
+    for k in range(state.history.shape[1]):
+        for j in range(4):
+            state.history[new, k, j] = state.history[old, k, j]
+    state.bars_seen[new] = state.bars_seen[old]
+    state.bars_seen[old] = 0
+    state.atr[new, 0] = state.atr[old, 0]
+    state.atr[new, 1] = state.atr[old, 1]
+
+
+@step
 def lots_at_close(state, tape, t):
     """Count the bar for every lot: bars held, extremes, sessions without a bar."""
     for a in range(len(state.accounts)):

@@ -14,6 +14,7 @@ from brokers.exits import (
     exit_is_whole,
     exit_reason,
     lots_at_close,
+    move_history,
     note_gain,
     remember_bar,
     rescale_history,
@@ -140,6 +141,8 @@ def apply_action(state, out, params, ts, action):
             delist_account(state, out, params, ts, a, s, action.kind, action.value)
     if action.kind == SPLIT:
         rescale_history(state, s, action.value)
+    elif action.kind == RENAME:
+        move_history(state, s, np.int64(action.value))
 
 
 @step
