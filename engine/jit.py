@@ -31,7 +31,8 @@ from numpy.typing import NDArray
 from engine.errors import EngineError
 
 _ROOT = Path(__file__).resolve().parent.parent
-_KERNEL_PACKAGES = ("engine", "strategies", "risk", "brokers", "reports")
+# A kernel anywhere else may call kernels of its own file and of these packages only.
+_KERNEL_PACKAGES = ("engine", "strategies", "risk", "brokers")
 
 
 def source_hash() -> str:
