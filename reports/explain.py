@@ -15,34 +15,35 @@ if TYPE_CHECKING:
 
 SIGNAL_CONDITION = "signal"  # the entry of a tally that counts bars which passed every condition
 _SHOWN = 3
+_UNFILLED = (OrderStatus.CANCELLED, OrderStatus.EXPIRED, OrderStatus.REJECTED)
 
 
 def explain(recorder: Recorder, strategies: Sequence[Strategy], *, bars: int, rows: int) -> dict[str, str]:
     """Return, for each strategy that filled no order, one sentence saying where its trades were lost.
 
-    bars: traded bars scanned, all symbols together; rows: timestamps.
+    In a blend the signals of a strategy are votes: it is named when it gave none, and the blend when its
+    decisions filled nothing. bars: traded bars scanned, all symbols together; rows: timestamps.
     """
+    scanned = f"{bars:,} bars scanned"
     blend = recorder.accounts == (BLEND,)
+    signals, fills = recorder.rows(Signals)["strategy"], recorder.rows(Fills)["strategy"]
     lines = {}
     for index, strategy in enumerate(strategies):
-        if blend and _count(recorder, index, Signals):
-            continue  # Its signals were votes; what became of them is the blend's story
-        if not _count(recorder, index, Fills):
-            lines[strategy.name] = _why(recorder, index, strategy.tally(), strategy.warmup_bars, bars, rows)
-    if blend and not _count(recorder, len(strategies), Fills) and len(lines) < len(strategies):
-        lines[BLEND] = _after_signals(recorder, len(strategies))
+        n_signals = int(np.count_nonzero(signals == index))
+        if not n_signals:
+            lines[strategy.name] = f"{scanned}, no signal: {_why_silent(strategy, rows)}"
+        elif not blend and not np.any(fills == index):
+            lines[strategy.name] = f"{scanned}, {_after_signals(recorder, n_signals, index)}"
+    if blend and len(signals) and not len(fills):
+        votes = int(np.count_nonzero(signals < len(strategies)))
+        lines[BLEND] = f"{scanned}, {_after_signals(recorder, votes)}"
     return lines
 
 
-def _why(
-    recorder: Recorder, index: int, tally: Mapping[str, int], warmup_bars: int, bars: int, rows: int
-) -> str:
-    scanned = f"{bars:,} bars scanned"
-    if _count(recorder, index, Signals):
-        return f"{scanned}, {_after_signals(recorder, index)}"
-    if rows <= warmup_bars:
-        return f"{scanned}, no signal: warm-up takes {warmup_bars} bars per symbol, the data has {rows}"
-    return f"{scanned}, no signal: {failed_most(tally)}"
+def _why_silent(strategy: Strategy, rows: int) -> str:
+    if rows <= strategy.warmup_bars:
+        return f"warm-up takes {strategy.warmup_bars} bars per symbol, the data has {rows}"
+    return failed_most(strategy.tally())
 
 
 def failed_most(tally: Mapping[str, int]) -> str:
@@ -56,25 +57,17 @@ def failed_most(tally: Mapping[str, int]) -> str:
     return f"bars ended most often at {', then '.join(shares)}"
 
 
-def _after_signals(recorder: Recorder, index: int) -> str:
-    """Say what became of the signals of a strategy (or of the blend) that filled nothing."""
-    n_signals = _count(recorder, index, Signals)
+def _after_signals(recorder: Recorder, n_signals: int, index: int | None = None) -> str:
+    """Say what became of the signals of a strategy (None: of all) that filled nothing."""
     orders = recorder.rows(Orders)
-    orders = orders[orders["strategy"] == index]
+    if index is not None:
+        orders = orders[orders["strategy"] == index]
     if not len(orders):
         refused = recorder.rejections_by_reason(index)
-        return f"{n_signals:,} signals, no order: rejected for {_listed(refused) or 'no recorded reason'}"
-    ended = orders[
-        np.isin(orders["status"], (OrderStatus.CANCELLED, OrderStatus.EXPIRED, OrderStatus.REJECTED))
-    ]
-    why = (
-        _listed(count_reasons(ended["end_reason"])) if len(ended) else "still waiting at the end of the data"
-    )
+        return f"{n_signals:,} signals, no order: {_listed(refused) or 'no reason was recorded'}"
+    ended = orders[np.isin(orders["status"], _UNFILLED)]
+    why = _listed(count_reasons(ended["end_reason"])) if len(ended) else "waiting when the data ended"
     return f"{n_signals:,} signals, {len(np.unique(orders['order_id'])):,} orders, none filled: {why}"
-
-
-def _count(recorder: Recorder, index: int, kind: type[Fills | Signals]) -> int:
-    return int(np.count_nonzero(recorder.rows(kind)["strategy"] == index))
 
 
 def _listed(counts: Mapping[str, int]) -> str:

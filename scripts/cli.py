@@ -16,7 +16,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from scripts.arguments import normalised, split_names
-from scripts.console import report_error, report_usage, start_logging
+from scripts.console import note, report_error, report_usage, start_logging
 
 USAGE, INTERRUPTED = 2, 130
 EXIT_CODES = (
@@ -167,28 +167,40 @@ def backtest(
         seed=seed,
     )
     options: Globals = context.obj
-    return run_backtest(
-        request, settings_path=options.settings, defaults_path=options.defaults, force=options.force
-    )
+    try:
+        return run_backtest(
+            request, settings_path=options.settings, defaults_path=options.defaults, force=options.force
+        )
+    except KeyboardInterrupt:  # Here, because Typer would end without a word
+        return _interrupted()
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main() -> int:
+    """Run the command line of this process and return the exit code."""
+    return run(sys.argv[1:])
+
+
+def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code."""
-    words = normalised(sys.argv[1:] if arguments is None else arguments)
+    words = normalised(arguments)
     verbose = "--verbose" in words
     start_logging(verbose)
     command: Callable[..., Any] = typer.main.get_command(app)
     try:
         return int(command(words, prog_name=_program(), standalone_mode=False) or 0)
     except KeyboardInterrupt:
-        report_usage("interrupted; nothing was kept")
-        return INTERRUPTED
+        return _interrupted()
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
         report_usage(_message(error), help_command=context.command_path if context else None)
         return int(error.exit_code)
     except Exception as error:
         return report_error(error, verbose=verbose)
+
+
+def _interrupted() -> int:
+    note("interrupted; nothing was kept")
+    return INTERRUPTED
 
 
 def _message(error: typer.TyperException) -> str:

@@ -65,22 +65,20 @@ class Progress:
         now = self._clock()
         if self._first is None:
             self._first = (now, done, amount)
+            return  # There is no rate yet
         if now - self._started < QUIET_SECONDS:
             return
         rate = f"{self._speed(now, amount, 2) / 1e6:.2f} M {unit}/s"
         if self._terminal:
             self._draw(done, label, rate)
-        elif now >= self._line_at:
+        elif now >= self._line_at and done != self._total:
             self._line_at = now + LINE_SECONDS
             note(f"{label}  {self._share(done)}{rate}{self._remaining(done, self._speed(now, done, 1))}")
 
     def _speed(self, now: float, amount: int, which: int) -> float:
         """Return units per second since the first report: what came before it was compilation."""
         assert self._first is not None
-        since, before = self._first[0], self._first[which]
-        if now <= since:
-            return amount / max(now - self._started, 1e-9)
-        return (amount - before) / (now - since)
+        return (amount - self._first[which]) / max(now - self._first[0], 1e-9)
 
     def _draw(self, done: int, label: str, rate: str) -> None:
         if self._bar is None:
@@ -137,7 +135,7 @@ def _terminal_bar() -> Any:
         TaskProgressColumn(),
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=Console(stderr=True, force_terminal=True),
         transient=True,
         auto_refresh=False,  # A second thread would compete with the kernels for the machine
     )
