@@ -159,9 +159,7 @@ TRADE_DTYPE = np.dtype(
         ("initial_stop", _F), ("reason", _I),
     ]
 )  # fmt: skip
-RISK_DTYPE = np.dtype(
-    [("seq", _I), ("ts", _I), ("account", _I), ("kind", _I), ("value", _F), ("limit", _F)]
-)
+RISK_DTYPE = np.dtype([("seq", _I), ("ts", _I), ("account", _I), ("kind", _I), ("value", _F), ("limit", _F)])
 
 
 @dataclass(frozen=True, eq=False)

@@ -38,9 +38,7 @@ class ActionKind(IntEnum):
     RENAME = 7  # column number of the symbol's new name
 
 
-ACTION_DTYPE = np.dtype(
-    [("row", np.int64), ("symbol", np.int64), ("kind", np.int64), ("value", np.float64)]
-)
+ACTION_DTYPE = np.dtype([("row", np.int64), ("symbol", np.int64), ("kind", np.int64), ("value", np.float64)])
 NO_ACTIONS = np.empty(0, ACTION_DTYPE)
 
 

@@ -263,9 +263,7 @@ def coerce_params(params_type: type[Any], given: Mapping[str, Any], where: str) 
     hints = typing.get_type_hints(params_type)
     unknown = [name for name in given if name not in hints]
     if unknown:
-        raise ConfigError(
-            f"{where}.{unknown[0]}: no such parameter; {where} has {', '.join(hints)}"
-        )
+        raise ConfigError(f"{where}.{unknown[0]}: no such parameter; {where} has {', '.join(hints)}")
     values = {}
     for name, kind in hints.items():
         default = params_type._field_defaults.get(name)
