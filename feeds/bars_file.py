@@ -1,6 +1,6 @@
 """Price files as a stream of column chunks: Parquet and CSV, one long file or a folder of one per symbol.
 
-A chunk holds at most some 250,000 rows, so a file of any size is read in flat memory. Reading never drops a
+A chunk holds at most some 130,000 rows, so a file of any size is read in flat memory. Reading never drops a
 row: what cannot be read becomes NaN, `BAD_TIME` or code -1, and `feeds.quality` says so; lines with a wrong
 number of fields are collected in `BarFile.broken`.
 """
@@ -25,7 +25,8 @@ from feeds.stamps import read_stamps
 
 Int = NDArray[np.int64]
 
-CHUNK_ROWS = 1 << 18
+CHUNK_ROWS = 1 << 17
+_READ_BYTES = 1 << 20
 
 
 class Chunk(NamedTuple):
@@ -173,7 +174,10 @@ def _parquet(file: BarFile, dictionaries: list[str] | None = None) -> Any:
     import pyarrow.parquet as pq
 
     try:
-        return pq.ParquetFile(file.path, read_dictionary=dictionaries, memory_map=False)
+        # Unbuffered ahead: pre_buffer would keep every row group read so far.
+        return pq.ParquetFile(
+            file.path, read_dictionary=dictionaries, pre_buffer=False, buffer_size=_READ_BYTES
+        )
     except (pa.ArrowInvalid, OSError) as error:
         text = str(error).splitlines()[0]
         raise DataError(f"{file.label}: not a readable Parquet file ({text}); export it again") from None

@@ -19,7 +19,7 @@ from engine.errors import DataError
 
 Int = NDArray[np.int64]
 
-_BLOCK_BYTES = 16 << 20
+_BLOCK_BYTES = 8 << 20
 _NULLS = ["", "null", "NULL", "None", "NaN", "nan", "N/A", "NA", "-"]
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +44,6 @@ class PanelFeed:
     quality: Quality
     first_import: bool = False
     benchmark: Float | None = None
-    timings: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def n_rows(self) -> int:

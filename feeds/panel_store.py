@@ -119,7 +119,7 @@ def write_meta(folder: Path, meta: Meta) -> None:
 
 @contextmanager
 def new_panel(folder: Path) -> Iterator[Path]:
-    """Give a scratch folder; when the block ends well it becomes `folder`, whatever was there before.
+    """Give a scratch folder; when the block ends well it becomes `folder`, unless a whole panel is there.
 
     Raises DataError where the store cannot be written.
     """
@@ -132,6 +132,8 @@ def new_panel(folder: Path) -> Iterator[Path]:
         for path in scratch.iterdir():
             _sync(path)
         _sync(scratch)
+        if _is_whole(folder):
+            return  # another process was faster; its readers may be at it already
         if folder.exists():
             aside = folder.with_name(f".{folder.name}.{os.getpid()}.old")
             folder.rename(aside)
@@ -145,6 +147,13 @@ def new_panel(folder: Path) -> Iterator[Path]:
         ) from None
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        return open_panel(folder) is not None
+    except Damaged:
+        return False
 
 
 def _sync(path: Path) -> None:

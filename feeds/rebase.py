@@ -31,7 +31,7 @@ from feeds.quality import Quarantine, Reason
 from feeds.scatter import Axes, release
 
 PRICES = FIELDS[:4]
-_BLOCK_CELLS = 1 << 20
+_BLOCK_CELLS = 1 << 18
 
 Block = tuple[int, int]
 

@@ -17,7 +17,8 @@ from feeds.panel_store import FIELDS
 from feeds.quality import Prices, Quarantine, Reason, fault, valid_bars
 from feeds.sessions import BAD_TIME
 
-_FLUSH_CELLS = 1 << 22  # mapped pages are given back after so many cells
+_MAPPED_MAX = 16 << 20  # bytes of an array: beyond that, its mapped pages are given back after each chunk
+_BLANK_CELLS = 1 << 18
 
 
 class FileClock(Protocol):
@@ -57,7 +58,6 @@ class Scatter:
         self._folder = folder
         self._snapshots: set[tuple[int, int]] = set()  # (cell, stamp) set aside so far
         self._actions: dict[tuple[int, int, int], float] = {}
-        self._since_flush = 0
 
     def add(self, label: str, i_file: int, chunk: Chunk) -> None:
         """Take in the rows of a chunk of file number `i_file`."""
@@ -72,12 +72,13 @@ class Scatter:
         self._check_adj_close(label, chunk, fresh)
         for name, array in self._arrays.items():
             array.reshape(-1)[cell[fresh]] = chunk.numbers[name][fresh]
+            self._give_back(array)
         if self._stamps is not None:
             self._stamps.reshape(-1)[cell[fresh]] = chunk.stamp[fresh]
+            self._give_back(self._stamps)
         self._report(label, chunk, cell, columns, np.flatnonzero(~good))
         self._repeats(label, chunk, cell, np.flatnonzero(good & ~fresh))
         self._collect_actions(label, chunk, rows, columns, placed)
-        self._give_back(len(chunk.row))
 
     def add_broken(self, label: str, broken: Sequence[tuple[int, str]]) -> None:
         """Report the lines of a file that had a wrong number of fields; blank lines are none."""
@@ -196,13 +197,9 @@ class Scatter:
         clock = f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
         return f"{day}T{clock}{'Z' if chunk.zoned else ''}"
 
-    def _give_back(self, n_rows: int) -> None:
-        """Write mapped pages out and let them go, so that a large import stays small in memory."""
-        self._since_flush += n_rows
-        if self._since_flush < _FLUSH_CELLS:
-            return
-        self._since_flush = 0
-        for array in (*self._arrays.values(), *([] if self._stamps is None else [self._stamps])):
+    def _give_back(self, array: Any) -> None:
+        """Let the pages of an array go, so that a large import stays small in memory."""
+        if array.nbytes > _MAPPED_MAX:
             release(array)
 
 
@@ -210,7 +207,7 @@ def blank_array(path: Path, shape: tuple[int, int], value: float) -> Any:
     """Return a new mapped array on disk, every element `value`. float64, or int64 for an int value."""
     dtype = np.int64 if isinstance(value, int) else np.float64
     array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
-    n_block = max(1, _FLUSH_CELLS // max(1, shape[1]))
+    n_block = max(1, _BLANK_CELLS // max(1, shape[1]))
     for start in range(0, shape[0], n_block):
         array[start : start + n_block] = value
         if shape[0] > n_block:
@@ -219,10 +216,9 @@ def blank_array(path: Path, shape: tuple[int, int], value: float) -> Any:
 
 
 def release(array: Any) -> None:
-    """Flush a mapped array and drop its pages from this process."""
+    """Drop the pages of a mapped array from this process; what was written stays in the system's cache."""
     import mmap
 
-    array.flush()
     if hasattr(mmap, "MADV_DONTNEED"):
         array._mmap.madvise(mmap.MADV_DONTNEED)
 

@@ -91,6 +91,24 @@ def test_a_file_that_is_not_what_it_says_is_one_line(
     assert "\n" not in str(error.value)
 
 
+def test_reading_takes_the_memory_of_a_chunk_and_not_of_the_file(tmp_path: Path) -> None:
+    n_groups, n_rows = 16, 60_000
+    column = pa.array(np.random.default_rng(1).uniform(5, 6, n_rows))
+    prices = dict.fromkeys(("open", "high", "low", "close", "volume"), column)
+    dates = pa.array(np.repeat(np.datetime64("2024-03-04"), n_rows))
+    table = pa.table({"symbol": pa.array(["A"] * n_rows), "date": dates, **prices})
+    with pq.ParquetWriter(tmp_path / "p.parquet", table.schema) as writer:
+        for _ in range(n_groups):
+            writer.write_table(table)
+    held = []
+    before = pa.total_allocated_bytes()
+    for chunk in BarFile(tmp_path / "p.parquet", "p").chunks(prices=True):
+        held.append(pa.total_allocated_bytes() - before)
+        del chunk
+    assert len(held) > 4
+    assert max(held) < 1.5 * held[0]  # pre_buffer=True would hold all that was read
+
+
 def test_no_file_and_an_empty_folder_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file or folder"):
         list_files(tmp_path / "none")
