@@ -61,8 +61,12 @@ app = typer.Typer(
 @app.callback()
 def global_options(
     context: typer.Context,
-    settings: Annotated[Path | None, typer.Option(help="User settings (JSON) over the defaults.")] = None,
-    defaults: Annotated[Path | None, typer.Option(help="Default settings (JSON) to start from.")] = None,
+    settings: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="User settings (JSON) over the defaults.")
+    ] = None,
+    defaults: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Default settings (JSON) to start from.")
+    ] = None,
     force_config_reload: Annotated[
         bool, typer.Option("--force-config-reload", help="Read the settings from disk again.")
     ] = False,
@@ -81,17 +85,25 @@ def backtest(
     context: typer.Context,
     symbol: Annotated[
         list[str] | None,
-        typer.Option("--symbol", help="Symbols to trade; without --data they are downloaded from Yahoo."),
+        typer.Option(
+            "--symbol",
+            metavar="NAME",
+            help="Symbols to trade; without --data they are downloaded from Yahoo.",
+        ),
     ] = None,
     symbols: Annotated[
-        Path | None, typer.Option(help="File with one symbol per line, or a column of them.")
+        Path | None, typer.Option(metavar="FILE", help="File with one symbol per line, or a column of them.")
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(help="Parquet or CSV, or a folder with a file per symbol. Default: a synthetic market."),
+        typer.Option(
+            metavar="PATH",
+            help="Parquet or CSV, or a folder with a file per symbol. Default: a synthetic market.",
+        ),
     ] = None,
     sectors: Annotated[
-        Path | None, typer.Option(help="CSV of symbol and sector, or an iShares holdings export.")
+        Path | None,
+        typer.Option(metavar="FILE", help="CSV of symbol and sector, or an iShares holdings export."),
     ] = None,
     start: Annotated[str | None, typer.Option(metavar="DATE", help="First day, 2020-01-31.")] = None,
     end: Annotated[str | None, typer.Option(metavar="DATE", help="Last day, included.")] = None,
@@ -120,15 +132,19 @@ def backtest(
         ),
     ] = None,
     fundamentals: Annotated[
-        Path | None, typer.Option(help="Dated facts for CAN SLIM: a CSV, or a folder of JSON caches.")
+        Path | None,
+        typer.Option(metavar="PATH", help="Dated facts for CAN SLIM: a CSV, or a folder of JSON caches."),
     ] = None,
     strategy_module: Annotated[
-        list[Path] | None, typer.Option("--strategy-module", help="Python file that registers strategies.")
+        list[Path] | None,
+        typer.Option("--strategy-module", metavar="FILE", help="Python file that registers strategies."),
     ] = None,
     adjustment: Annotated[
         Adjustment | None, typer.Option(help="Basis of the prices. Default: settings, or split.")
     ] = None,
-    output_dir: Annotated[Path | None, typer.Option(help="Folder for the CSV files and run.json.")] = None,
+    output_dir: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder for the CSV files and run.json.")
+    ] = None,
     slab: Annotated[
         int, typer.Option(min=1, metavar="K", help="Rows per slab; results do not depend on it.")
     ] = 1024,
@@ -136,7 +152,7 @@ def backtest(
     json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object on stdout instead of tables.")
     ] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the synthetic market.")] = 7,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of the synthetic market.")] = 7,
 ) -> int:
     """Replay strategies over history through the gate, the broker and the ledger.
 

@@ -57,7 +57,7 @@ def start_logging(verbose: bool) -> None:
     logging.getLogger().setLevel(logging.DEBUG if verbose else logging.WARNING)
     # Compilers and downloaders log each step they take; that drowns ours.
     for name in ("numba", "asyncio", "yfinance", "peewee", "urllib3"):
-        logging.getLogger(name).setLevel(logging.INFO if verbose else logging.WARNING)
+        logging.getLogger(name).setLevel(logging.INFO if verbose else logging.ERROR)
 
 
 def _save_traceback(error: BaseException) -> str:

@@ -18,6 +18,7 @@ from scripts.console import note
 
 QUIET_SECONDS = 1.0  # nothing is shown for work that is done by then
 LINE_SECONDS = 5.0  # between two plain lines
+REDRAW_SECONDS = 0.1
 COMPILING_SECONDS = 2.0
 COMPILING = "compiling kernels, once per machine: ~40 s"
 
@@ -38,8 +39,7 @@ class Progress:
         self._what = what
         self._clock = clock
         self._terminal = sys.stderr.isatty() if terminal is None else terminal
-        self._started = clock()
-        self._line_at = self._started + QUIET_SECONDS
+        self._due = clock() + QUIET_SECONDS
         self._first: tuple[float, int, int] | None = None  # when the first report came, and what it said
         self._bar: Any = None
         self._task: Any = None
@@ -54,25 +54,32 @@ class Progress:
             self._bar.stop()
 
     def __call__(self, rows_done: int, bars_done: int, ts: int) -> None:
-        day = datetime.fromtimestamp(ts / 1e9, UTC).date().isoformat()
-        self._show(rows_done, f"{self._what} {day}", bars_done, "bars")
+        if self._is_due(rows_done, bars_done):
+            day = datetime.fromtimestamp(ts / 1e9, UTC).date().isoformat()
+            self._show(rows_done, f"{self._what} {day}", bars_done, "bars")
 
     def importing(self, rows_done: int, rows_total: int) -> None:
         self._total = rows_total
-        self._show(rows_done, self._what, rows_done, "rows")
+        if self._is_due(rows_done, rows_done):
+            self._show(rows_done, self._what, rows_done, "rows")
+
+    def _is_due(self, done: int, amount: int) -> bool:
+        """Return whether to show something now. A live loop calls for every row, so this is all it costs."""
+        now = self._clock()
+        if self._first is None:
+            self._first = (now, done, amount)  # There is no rate yet
+            return False
+        if now < self._due or (done == self._total and self._bar is None):
+            return False
+        self._due = now + (REDRAW_SECONDS if self._terminal else LINE_SECONDS)
+        return True
 
     def _show(self, done: int, label: str, amount: int, unit: str) -> None:
         now = self._clock()
-        if self._first is None:
-            self._first = (now, done, amount)
-            return  # There is no rate yet
-        if now - self._started < QUIET_SECONDS:
-            return
         rate = f"{self._speed(now, amount, 2) / 1e6:.2f} M {unit}/s"
         if self._terminal:
             self._draw(done, label, rate)
-        elif now >= self._line_at and done != self._total:
-            self._line_at = now + LINE_SECONDS
+        else:
             note(f"{label}  {self._share(done)}{rate}{self._remaining(done, self._speed(now, done, 1))}")
 
     def _speed(self, now: float, amount: int, which: int) -> float:

@@ -60,7 +60,7 @@ def print_quality(quality: Any) -> None:
     """Print what was set aside of the input, and what a reader should know about it."""
     if quality.n_rows:
         by_reason = ", ".join(f"{reason} {n:,}" for reason, n in quality.counts.items())
-        print_line(f"data: {quality.n_rows:,} rows set aside: {by_reason}")
+        print_line(f"data: rows set aside {quality.n_rows:,}: {by_reason}")
     for remark in quality.notes:
         print_line(f"data: {remark}")
 

@@ -51,6 +51,6 @@ def test_quarantined_rows_and_remarks_are_told(capsys):
     }
     tables.print_quality(Quality(table, ("cached bars are used, up to 3 days old",)))
     assert capsys.readouterr().out.splitlines() == [
-        "data: 1 rows set aside: bad_date 1",
+        "data: rows set aside 1: bad_date 1",
         "data: cached bars are used, up to 3 days old",
     ]
