@@ -187,7 +187,7 @@ def _per_symbol(function: Any, inputs: tuple[ArrayLike, ...], *parameters: float
             "inputs must be float64[n_bars] or float64[n_bars, n_symbols] of one shape,"
             f" were {', '.join(str(a.shape) for a in arrays)}"
         )
-    columns = [a.reshape(shape[0], -1) for a in arrays]
+    columns = [a if a.ndim == 2 else a[:, np.newaxis] for a in arrays]
     out = np.full(columns[0].shape, np.nan)
     for s in range(out.shape[1]):
         traded = ~np.isnan(np.stack([a[:, s] for a in columns])).any(axis=0)

@@ -48,8 +48,8 @@ class Condition(IntEnum):
 
     WARMUP = 0
     VOLUME = 1
-    HANDLE_LENGTH = 2
-    BREAKOUT = 3
+    BREAKOUT = 2  # before the length of the handle (steps 3 and 2): it rejects more, sooner
+    HANDLE_LENGTH = 3
     HANDLE_PULLBACK = 4
     LEFT_LIP = 5
     DEPTH = 6

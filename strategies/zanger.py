@@ -118,6 +118,7 @@ def cup_kernel(tape: Tape, params: CupParams, state: CupState, out: SignalBuffer
     """Advance rows `row`.. and append the breakouts. See `KernelStrategy`."""
     n_rows, n_symbols = tape.close.shape
     window, multiplier = params.volume_mean_window, params.volume_multiplier
+    above = 1 + params.breakout_threshold
     hl = params.price_basis == PriceBasis.HL
     warmup = _warmup_bars_step(params)
     status, close, volume = tape.status, tape.close, tape.volume
@@ -164,13 +165,16 @@ def cup_kernel(tape: Tape, params: CupParams, state: CupState, out: SignalBuffer
         for i in range(n_loud):
             s = loud[i]
             n = n_bars[s] - 1  # The bar is in the rings already, and all that is read lies before it
-            # The right lip is the highest of the last handle_max + 1 bars. It is far enough back for a
-            # handle iff the older of them go higher than the youngest handle_min.
-            pivot = highest_of(highs, s, n - 1 - params.handle_max, n - params.handle_min)
-            if not pivot > highest_of(highs, s, n - params.handle_min, n):
-                n_no_handle += 1
-            elif not close[t, s] >= pivot * (1 + params.breakout_threshold):
+            # The right lip is the highest of the last handle_max + 1 bars. Most breakouts fail at the newest
+            # of them already: only the others are worth a look at all sixteen.
+            if not close[t, s] >= highs[s, (n - 1) & mask] * above:
                 n_no_breakout += 1
+                continue
+            pivot = highest_of(highs, s, n - 1 - params.handle_max, n)
+            if not close[t, s] >= pivot * above:
+                n_no_breakout += 1
+            elif not pivot > highest_of(highs, s, n - params.handle_min, n):
+                n_no_handle += 1  # The lip is among the youngest handle_min bars
             else:
                 _decide(tape, params, state, out, t, s, pivot, mean_volume[i])
     state.tally[Condition.WARMUP] += n_warmup
