@@ -11,8 +11,7 @@ which is monotone, so the score with the best possible rank bounds the score fro
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import IntEnum
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +23,22 @@ from engine.facts import NO_FACTS
 from engine.jit import kernel, step
 from engine.slab import ActionKind, BarStatus, Tape, Universe
 from strategies.base import KernelStrategy, SignalBuffer
+from strategies.canslim_factors import (
+    NEVER,
+    VOLUME_BARS,
+    VOLUME_RING,
+    CanSlimParams,
+    CanSlimState,
+    MarketMode,
+    MissingPolicy,
+    ceiling,
+    earnings,
+    growth,
+    liquid,
+    near_high,
+    score,
+    sponsorship,
+)
 from strategies.emit import emit
 from strategies.fundamentals import ANNUAL, EARNINGS, fundamental_steps
 from strategies.relative_strength import (
@@ -36,91 +51,10 @@ from strategies.relative_strength import (
     rs_raw,
 )
 
-VOLUME_BARS = 20  # bars of the mean volume and of the average dollar volume
-UDV_BARS = 50  # bars of the up/down volume ratio
-VOLUME_RING = 64  # volumes kept per symbol; a power of two > UDV_BARS
-NEVER = -(1 << 40)  # bar number of a BUY that has not happened
-
 _BUY, _SELL = int(Side.BUY), int(Side.SELL)
 _SPLIT, _DIVIDEND = int(ActionKind.SPLIT), int(ActionKind.DIVIDEND)
 _TRADED, _RESUMED = int(BarStatus.TRADED), int(BarStatus.RESUMED)
 _WARMUP, _COOLDOWN, _NO_SCORE, _LOW, _NOT_ARMED, _SIGNAL = range(6)
-
-Float = NDArray[np.float64]
-Int = NDArray[np.int64]
-
-
-class MissingPolicy(IntEnum):
-    """What an unavailable factor does to the score."""
-
-    RENORMALISE = 0  # the others share its weight, less `missing_penalty`
-    ZERO = 1  # it counts as 0: without earnings 0.75 is the maximum, so it hardly ever fires
-    PRICE_PROXY = 2  # 252-bar price growth stands in for earnings: counts momentum twice, for parity only
-
-
-class MarketMode(IntEnum):
-    """Which state of the market shuts entries; the desk computes it from the benchmark."""
-
-    OFF = 0
-    REGIME = 1  # refused in a bear market
-    FTD = 2  # refused until a follow-through day confirms an advance
-
-
-class CanSlimParams(NamedTuple):
-    w_c: float = 0.25  # weights: current earnings
-    w_l: float = 0.25  # relative strength
-    w_n: float = 0.25  # near the 252-bar high
-    w_s: float = 0.25  # demand: volume on an up day
-    w_a: float = 0.0  # annual earnings
-    w_i: float = 0.0  # institutional sponsorship
-    earnings_growth_threshold: float = 0.25  # fraction, year over year
-    earnings_ramp: bool = False  # score growth / threshold instead of all or nothing
-    rs_gate: float = 0.0  # a rank below this scores 0 (0.8 is the book's); 0: off
-    near_high_threshold: float = 0.15  # fraction below the high at which the score reaches 0
-    volume_threshold: float = 0.20  # volume above its mean, fraction
-    require_up_day: bool = True
-    min_score: float = 0.75
-    cooldown_bars: int = 20
-    missing_policy: MissingPolicy = MissingPolicy.RENORMALISE
-    missing_penalty: float = 0.2
-    min_coverage: float = 0.5  # weight share of available factors below which there is no score
-    min_adv_usd: float = 500_000.0  # 20-bar average dollar volume of a name that is ranked
-    min_names: int = 20  # ranked names below which the place in the 252-bar range stands in for the rank
-    m_mode: MarketMode = MarketMode.REGIME
-    exit_sma: int = 50  # sell below this average of the close; 0: off
-    exit_rs_below: float = 0.0  # sell when the rank falls below; 0: off
-    exit_in_bear: bool = False
-    take_profit_gain: float = 0.0  # 0: off
-
-
-class CanSlimState(NamedTuple):
-    """One entry or row per symbol. Bar numbers count the symbol's traded bars from 0.
-
-    The last five are not state: `steps` follows from the facts, the rest is scratch of one row.
-    """
-
-    bars: Int  # traded bars so far
-    closes: Float  # [N, RING], dollars, bar i at place i & (RING - 1)
-    total: Float  # [N, RING], total-return index, 1 at the first bar
-    volumes: Float  # [N, VOLUME_RING], shares
-    volume_sum: Float  # of the last VOLUME_BARS volumes; exact while volumes are whole numbers
-    dollar_sum: Float  # of the last VOLUME_BARS close x volume, to within rounding; see `_liquid`
-    high: Float  # highest close of the last YEAR bars, as far as `high_bar` is one of them
-    high_bar: Int
-    dividend: Float  # dollars per share that went ex since the last traded bar
-    armed: Int
-    last_buy: Int  # bar number
-    ranked_high: Int  # 1: the rank was at or above exit_rs_below since the last SELL
-    fundamentals: Float  # [N, 4]: C score, A score, I score, earnings growth; NaN: unavailable
-    cursor: Int  # [1], steps taken
-    clock: Int  # [1], ts of the last row
-    tally: Int
-    steps: NDArray[np.void]
-    candidates: Int  # symbols whose rank is needed
-    factors: Float  # [N, 7], per candidate: is it an entry, C, N, S, A, I, volume ratio
-    raws: Float  # raw relative strength of the names that are ranked, in order of symbol
-    raw_of: Float  # the same per symbol, NaN where it is not ranked
-
 
 _NOT_STATE = ("steps", "candidates", "factors", "raws", "raw_of")
 
@@ -135,10 +69,10 @@ def canslim_kernel(
     while action < len(tape.actions) and tape.actions[action]["row"] < row:
         action += 1
     # The best score of a bar without demand, with earnings and without.
-    quiet = _ceiling(params, 1.0)
+    quiet = ceiling(params, 1.0)
     proxy = params.missing_policy == MissingPolicy.PRICE_PROXY
-    quiet_bare = quiet if proxy else _ceiling(params, np.nan)
-    if np.isnan(_score(params, np.nan, np.nan, 0.0, 0.0, np.nan, 0.0)):
+    quiet_bare = quiet if proxy else ceiling(params, np.nan)
+    if np.isnan(score(params, np.nan, np.nan, 0.0, 0.0, np.nan, 0.0)):
         quiet = quiet_bare = np.inf  # Some bars may have no score at all: each must be looked at
     for t in range(row, n_rows):
         if len(out.rows) - out.count[0] < n_symbols:
@@ -210,12 +144,12 @@ def _advance_row(
             else:
                 ratio = volume / (volume_before / VOLUME_BARS)
                 high = highest_close(closes, s, bar, state.high, state.high_bar)
-                n = _near_high(close, high, params.near_high_threshold)
-                c = _earnings(state, s, bar, params)
+                n = near_high(close, high, params.near_high_threshold)
+                c = earnings(state, s, bar, params)
                 a = state.fundamentals[s, ANNUAL]
-                i = _sponsorship(state, s, bar) if params.w_i > 0.0 else np.nan
-                ranked = _score(params, c, 1.0, n, demand, a, i)
-                unranked = _score(params, c, np.nan, n, demand, a, i)
+                i = sponsorship(state, s, bar) if params.w_i > 0.0 else np.nan
+                ranked = score(params, c, 1.0, n, demand, a, i)
+                unranked = score(params, c, np.nan, n, demand, a, i)
                 if np.isnan(ranked) and np.isnan(unranked):
                     n_no_score += 1
                 elif ranked < params.min_score and unranked < params.min_score:
@@ -249,7 +183,7 @@ def _rank_row(tape: Tape, t: int, params: CanSlimParams, state: CanSlimState) ->
         state.raw_of[s] = np.nan
         if tape.status[t, s] >= _TRADED and state.bars[s] > YEAR:
             bar = state.bars[s] - 1
-            if _liquid(state.closes, state.volumes, state.dollar_sum[s], s, bar, params.min_adv_usd):
+            if liquid(state.closes, state.volumes, state.dollar_sum[s], s, bar, params.min_adv_usd):
                 raw = rs_raw(state.total, s, bar)
                 state.raws[n_names] = raw
                 state.raw_of[s] = raw
@@ -281,10 +215,10 @@ def _decide_row(
                 strength = range_position(lowest_close(state.closes, s, bar), high, close)
             if strength < params.rs_gate:
                 strength = 0.0
-            score = _score(params, c, strength, n, demand, a, i)
-            if np.isnan(score):
+            total = score(params, c, strength, n, demand, a, i)
+            if np.isnan(total):
                 state.tally[_NO_SCORE] += 1
-            elif not score >= params.min_score:
+            elif not total >= params.min_score:
                 state.armed[s] = 1
                 state.tally[_LOW] += 1
             elif state.armed[s] == 0:
@@ -294,8 +228,8 @@ def _decide_row(
                 state.armed[s] = 0
                 state.last_buy[s] = bar
                 state.tally[_SIGNAL] += 1
-                details = out.rows[emit(out, tape.ts[t], s, _BUY, score, close)]["details"]
-                details[0] = score
+                details = out.rows[emit(out, tape.ts[t], s, _BUY, total, close)]["details"]
+                details[0] = total
                 details[1] = c
                 details[2] = strength
                 details[3] = n
@@ -304,7 +238,7 @@ def _decide_row(
                 details[6] = 1.0 if by_range else 0.0
                 details[7] = high
                 details[8] = ratio
-                details[9] = _growth(state, s, bar, params)
+                details[9] = growth(state, s, bar, params)
         if params.exit_rs_below > 0.0 and not np.isnan(rank):
             if rank >= params.exit_rs_below:
                 state.ranked_high[s] = 1
@@ -313,108 +247,6 @@ def _decide_row(
                 details = out.rows[emit(out, tape.ts[t], s, _SELL, max(0.5, 1.0 - rank), close)]["details"]
                 details[5] = rank
                 details[6] = 0.0
-
-
-@step
-def _score(
-    params: CanSlimParams, c: float, strength: float, n: float, demand: float, a: float, i: float
-) -> float:
-    """Return the weighted mean of the available sub-scores, less the penalty for the missing ones.
-
-    NaN marks an unavailable factor, and is returned if too few are available.
-    """
-    value = weight = missing = 0.0
-    for w, x in (
-        (params.w_c, c), (params.w_l, strength), (params.w_n, n), (params.w_s, demand), (params.w_a, a),
-        (params.w_i, i),
-    ):  # fmt: skip
-        if not np.isnan(x):
-            value += w * x
-            weight += w
-        elif params.missing_policy == MissingPolicy.ZERO:
-            weight += w
-        else:
-            missing += w
-    total = params.w_c + params.w_l + params.w_n + params.w_s + params.w_a + params.w_i
-    if weight <= 0.0 or weight / total < params.min_coverage:
-        return np.nan
-    return value / weight * (1.0 - params.missing_penalty * (missing / total))
-
-
-@step
-def _ceiling(params: CanSlimParams, c_best: float) -> float:
-    """Return the highest score of a bar without demand, whichever factors are available."""
-    highest = 0.0
-    for c in (np.nan, c_best):
-        for strength in (np.nan, 1.0):
-            for a in (np.nan, 1.0):
-                for i in (np.nan, 1.0):
-                    score = _score(params, c, strength, 1.0, 0.0, a, i)
-                    if score > highest:
-                        highest = score
-    return highest
-
-
-@step
-def _near_high(close: float, high: float, threshold: float) -> float:
-    """Return the N sub-score: 1 at the high, falling to 0 at `threshold` below it."""
-    distance = 1.0 - close / high
-    return 1.0 - distance / threshold if distance <= threshold else 0.0
-
-
-@step
-def _growth(state: CanSlimState, s: int, bar: int, params: CanSlimParams) -> float:
-    """Return the growth behind the C sub-score; NaN if unavailable or a turnaround."""
-    if np.isnan(state.fundamentals[s, EARNINGS]) and params.missing_policy == MissingPolicy.PRICE_PROXY:
-        return state.closes[s, bar & (RING - 1)] / state.closes[s, (bar - YEAR) & (RING - 1)] - 1.0
-    return state.fundamentals[s, 3]
-
-
-@step
-def _earnings(state: CanSlimState, s: int, bar: int, params: CanSlimParams) -> float:
-    """Return the C sub-score, NaN if unavailable."""
-    score = state.fundamentals[s, EARNINGS]
-    if np.isnan(score) and params.missing_policy == MissingPolicy.PRICE_PROXY:
-        growth = _growth(state, s, bar, params)
-        if params.earnings_ramp:
-            return min(1.0, max(0.0, growth / params.earnings_growth_threshold))
-        return 1.0 if growth >= params.earnings_growth_threshold else 0.0
-    return score
-
-
-@step
-def _sponsorship(state: CanSlimState, s: int, bar: int) -> float:
-    """Return the I sub-score: from filings, else clip01((UDV50 - 1) / 0.5), UDV = up over down volume."""
-    filed = state.fundamentals[s, 2]
-    if not np.isnan(filed):
-        return filed
-    up = down = 0.0
-    for i in range(bar - UDV_BARS + 1, bar + 1):
-        close, before = state.closes[s, i & (RING - 1)], state.closes[s, (i - 1) & (RING - 1)]
-        if close > before:
-            up += state.volumes[s, i & (VOLUME_RING - 1)]
-        elif close < before:
-            down += state.volumes[s, i & (VOLUME_RING - 1)]
-    if down == 0.0:
-        return 1.0 if up > 0.0 else 0.0
-    return min(1.0, max(0.0, (up / down - 1.0) / 0.5))
-
-
-@step
-def _liquid(closes: Float, volumes: Float, dollar_sum: float, s: int, bar: int, min_adv_usd: float) -> bool:
-    """Return whether the mean of close x volume over the last VOLUME_BARS bars is at least `min_adv_usd`.
-
-    The running sum carries rounding errors of the past: at most n x 2^-53 of the largest sum ever, i.e.
-    dollars, even after 20 years that include a day of 10^13. Within 0.1 % of the limit it is not trusted
-    and the window is summed again, from the oldest bar on.
-    """
-    least = min_adv_usd * VOLUME_BARS
-    if abs(dollar_sum - least) > 1e-3 * least:
-        return dollar_sum > least
-    exact = 0.0
-    for i in range(bar - VOLUME_BARS + 1, bar + 1):
-        exact += closes[s, i & (RING - 1)] * volumes[s, i & (VOLUME_RING - 1)]
-    return exact / VOLUME_BARS >= min_adv_usd
 
 
 @kernel

@@ -27,7 +27,9 @@ def make_tape(
             if ts[after] - ts[before] > GAP_DAYS * NS_PER_DAY:
                 status[after, s] = 3
     arrays = [np.ascontiguousarray(a, dtype=np.float64) for a in (open_, high, low, close, volume)]
-    return Tape(np.asarray(ts, np.int64), *arrays, status, actions.copy(), np.full((len(ts), 2), np.nan))
+    return Tape._make(
+        [np.asarray(ts, np.int64), *arrays, status, actions.copy(), np.full((len(ts), 2), np.nan)]
+    )
 
 
 def random_tape(
@@ -73,9 +75,13 @@ def cut(tape: Tape, bounds: list[int]) -> list[Tape]:
     for start, stop in pairwise([0, *sorted(set(bounds) - {0, len(tape.ts)}), len(tape.ts)]):
         actions = tape.actions[(tape.actions["row"] >= start) & (tape.actions["row"] < stop)].copy()
         actions["row"] -= start
-        arrays = [np.ascontiguousarray(a[start:stop]) for a in tape[:7]]
-        pieces.append(Tape(*arrays, actions, tape.benchmark[start:stop]))
+        arrays = [np.ascontiguousarray(a[start:stop]) for a in _columns(tape)]
+        pieces.append(Tape._make([*arrays, actions, tape.benchmark[start:stop]]))
     return pieces
+
+
+def _columns(tape: Tape) -> list[Any]:
+    return list(tape)[:7]
 
 
 def run(strategy: Any, tapes: list[Tape], *, start: bool = True) -> np.ndarray:
@@ -91,9 +97,11 @@ def same_state(one: dict[str, Any], other: dict[str, Any]) -> bool:
 def perturbed_after(tape: Tape, row: int) -> Tape:
     """Return the tape with everything from `row` on made up anew."""
     later = random_tape(999, len(tape.ts), tape.close.shape[1], actions=False)
-    arrays = [np.concatenate([a[:row], b[row:]]) for a, b in zip(tape[:7], later[:7], strict=True)]
+    arrays = [
+        np.concatenate([a[:row], b[row:]]) for a, b in zip(_columns(tape), _columns(later), strict=True)
+    ]
     arrays[0] = tape.ts
-    return Tape(*arrays, tape.actions[tape.actions["row"] < row].copy(), tape.benchmark)
+    return Tape._make([*arrays, tape.actions[tape.actions["row"] < row].copy(), tape.benchmark])
 
 
 def keys(signals: np.ndarray) -> list[tuple[int, int, int]]:

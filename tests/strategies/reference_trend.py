@@ -65,7 +65,7 @@ def _one_symbol(bars: pd.DataFrame, s: int, pending_bars: int, simple: bool) -> 
                     break
         if crossed_down[t]:
             events.append((t, -1))
-    found = []
+    found: list[tuple[float, ...]] = []
     for t, side in events:
         moves = np.abs(np.diff(close[t - 20 : t + 1])).sum()
         er = side * (close[t] - close[t - 20]) / moves

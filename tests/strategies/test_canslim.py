@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from engine.errors import ConfigError
 from engine.facts import FACT_DTYPE, NO_FACTS, FactItem
 from engine.slab import ACTION_DTYPE, NS_PER_DAY, ActionKind, Tape
-from strategies.canslim import CanSlim, MarketMode
+from strategies.canslim import CanSlim
+from strategies.canslim_factors import MarketMode
 from strategies.fundamentals import STEP_DTYPE, fundamental_steps
 from tests.strategies.random_tapes import (
     cut,
@@ -149,7 +150,7 @@ def test_a_split_changes_no_signal() -> None:
         prices[:300] *= 2.0
     raw[4][:300] /= 2.0
     splits = np.array([(300, s, ActionKind.SPLIT, 2.0) for s in range(25)], ACTION_DTYPE)
-    tape = Tape(adjusted.ts, *raw, adjusted.status, splits, adjusted.benchmark)
+    tape = Tape._make([adjusted.ts, *raw, adjusted.status, splits, adjusted.benchmark])
     one, other = run(made(), [adjusted]), run(made(), [tape])
     assert keys(one) == keys(other)
     later = adjusted.ts[300]
@@ -279,7 +280,7 @@ def test_an_amendment_counts_from_its_own_day() -> None:
 
 def test_a_snapshot_of_growth_counts_from_when_it_was_fetched() -> None:
     steps = steps_of((500, -1, FactItem.EARNINGS_GROWTH, 0.1), ramp=True)
-    assert steps[0] == (500.0, pytest.approx(0.4))
+    assert steps[0] == pytest.approx((500.0, 0.4))
     assert steps[1][0] == pytest.approx(700)
     assert np.isnan(steps[1][1])
 

@@ -97,7 +97,7 @@ def test_a_split_changes_no_signal() -> None:
         prices[:150] *= 2.0
     raw[4][:150] /= 2.0
     splits = np.array([(150, s, ActionKind.SPLIT, 2.0) for s in range(10)], ACTION_DTYPE)
-    tape = Tape(adjusted.ts, *raw, adjusted.status, splits, adjusted.benchmark)
+    tape = Tape._make([adjusted.ts, *raw, adjusted.status, splits, adjusted.benchmark])
     one, other = run(create("trend"), [adjusted]), run(create("trend"), [tape])
     later = adjusted.ts[150]
     assert one[one["ts"] >= later].tobytes() == other[other["ts"] >= later].tobytes()
