@@ -125,6 +125,7 @@ def desk_config(settings: Settings, *, mode: str | None = None, capital: float |
         exit_waive_bars=account.exit_waive_bars,
         intrabar=Intrabar[account.intrabar.upper()],
         delist_after_sessions=account.delist_after_sessions,
+        dividend_lowers_stop=account.dividend_lowers_stop,
         fractional_shares=account.fractional_shares,
     )
 
