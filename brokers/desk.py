@@ -43,8 +43,10 @@ POSITION_DTYPE = np.dtype(
 class DeskStrategy(Protocol):
     """What the desk needs of a strategy."""
 
-    name: str
-    exits: ExitRules
+    @property
+    def name(self) -> str: ...
+    @property
+    def exits(self) -> ExitRules: ...
 
 
 def desk_params(config: DeskConfig) -> DeskParams:
@@ -169,11 +171,11 @@ class Desk:
             if reached == row:
                 self._grow()
             row = reached
-        columns = (
+        columns = [
             np.concatenate(part) if len(part) > 1 else part[0] if part else buffer[:0]
             for part, buffer in zip(parts, self._out[:7], strict=True)
-        )
-        return DeskResult(*columns, self._out.equity[:n_rows].copy())
+        ]
+        return DeskResult._make([*columns, self._out.equity[:n_rows].copy()])
 
     def _grow(self) -> None:
         larger = allocate_outbox(1, len(self.accounts), 2 * len(self._out.orders))
