@@ -105,25 +105,30 @@ class Progress:
         return f"  ETA {max(0, self._total - done) / rows_per_second:.0f} s"
 
 
-@contextmanager
-def telling_of_compilation() -> Iterator[None]:
-    """Within, say so when kernels are compiled: nobody should wonder what a first run is waiting for."""
+def compiled_kernels() -> int:
+    """Return how many kernels are in this machine's cache for these sources."""
     from engine.jit import CACHE_DIR
 
-    def compiled() -> int:
-        return sum(1 for _ in CACHE_DIR.rglob("*.nbi"))
+    return sum(1 for _ in CACHE_DIR.rglob("*.nbi"))
+
+
+@contextmanager
+def telling_of_compilation(known: int) -> Iterator[None]:
+    """Within, say so when kernels are compiled: nobody should wonder what a first run is waiting for.
+
+    known: `compiled_kernels()` of before the program loaded any.
+    """
 
     def tell() -> None:
-        if compiled() > before:
+        if compiled_kernels() > known:
             note(COMPILING)
 
-    before = compiled()
-    if before == 0:
+    if known == 0:
         note(COMPILING)
     # A cache can also be warm for some kernels only: a strategy or mode that was never used here.
     timer = threading.Timer(COMPILING_SECONDS, tell)
     timer.daemon = True
-    if before:
+    if known:
         timer.start()
     try:
         yield

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from scripts.progress import COMPILING, Progress, telling_of_compilation
+from scripts.progress import COMPILING, Progress, compiled_kernels, telling_of_compilation
 from tests.reports.made_run import DAYS
 
 
@@ -78,11 +78,11 @@ def test_a_cold_kernel_cache_is_announced_and_a_warm_one_is_not(capsys, tmp_path
     import engine.jit
 
     monkeypatch.setattr(engine.jit, "CACHE_DIR", tmp_path)
-    with telling_of_compilation():
+    with telling_of_compilation(compiled_kernels()):
         pass
     assert capsys.readouterr().err == COMPILING + "\n"
     (tmp_path / "a.nbi").touch()
-    with telling_of_compilation():
+    with telling_of_compilation(compiled_kernels()):
         pass
     assert capsys.readouterr().err == ""
 
@@ -103,7 +103,7 @@ def test_kernels_that_a_warm_cache_lacks_are_announced_while_they_compile(capsys
     monkeypatch.setattr(engine.jit, "CACHE_DIR", tmp_path)
     monkeypatch.setattr(progress.threading, "Timer", Timer)
     (tmp_path / "a.nbi").touch()
-    with telling_of_compilation():
+    with telling_of_compilation(compiled_kernels()):
         (fires,) = timers
         fires()
         assert capsys.readouterr().err == ""
