@@ -58,7 +58,9 @@ class DeskConfig:
     fixed_notional_usd: float = 2_000.0
     # Caps
     max_name: float | None = 0.10
-    sector_limits: Mapping[str, float | None] | None = field(default_factory=lambda: dict(DEFAULT_SECTOR_LIMITS))
+    sector_limits: Mapping[str, float | None] | None = field(
+        default_factory=lambda: dict(DEFAULT_SECTOR_LIMITS)
+    )
     max_gross: float | None = 1.0
     adv_cap: float | None = 0.05  # of 20-bar average dollar volume
     min_notional_usd: float | None = 500.0

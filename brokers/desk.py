@@ -150,9 +150,7 @@ class Desk:
         tape = tape._replace(actions=records(tape.actions))
         n_rows = len(tape.ts)
         if len(self._out.equity) < n_rows:
-            self._out = self._out._replace(
-                equity=np.zeros((n_rows, len(self.accounts), 3), np.int64)
-            )
+            self._out = self._out._replace(equity=np.zeros((n_rows, len(self.accounts), 3), np.int64))
         self._state.counters[CURSOR] = 0
         parts: list[list[NDArray[np.void]]] = [[] for _ in range(7)]
         row = 0
@@ -206,9 +204,7 @@ class Desk:
         for name, value in self._state._asdict().items():
             saved = state[name]
             if saved.shape != value.shape:
-                raise EngineError(
-                    f"desk state {name} must have shape {value.shape}, was {saved.shape}"
-                )
+                raise EngineError(f"desk state {name} must have shape {value.shape}, was {saved.shape}")
         copies = {name: np.array(state[name]) for name in DeskState._fields}
         for name in ("accounts", "lots", "orders", "votes"):
             copies[name] = records(copies[name])
@@ -237,6 +233,5 @@ def _check_trailing(rules: NDArray[np.void], names: Sequence[str]) -> None:
     periods = {int(r["trail_atr_bars"]) for r in rules if r["trail_atr_multiple"] > 0}
     if len(periods) > 1:
         raise ConfigError(
-            f"trail_atr_bars must be the same for all strategies ({', '.join(names)}),"
-            f" was {sorted(periods)}"
+            f"trail_atr_bars must be the same for all strategies ({', '.join(names)}), was {sorted(periods)}"
         )

@@ -113,9 +113,7 @@ def fill_entry(state, out, params, ts, a, s, market_price, phase, volume):
             price = fill_price(state, params, s, 1, market_price, quantity)
         stop = lot.stop
         if lot.held == 0:
-            stop = initial_stop(
-                order.structure_stop, order.stop_distance, price, params.individual_stop
-            )
+            stop = initial_stop(order.structure_stop, order.stop_distance, price, params.individual_stop)
             if price <= order.structure_stop:
                 end_order(state, out, ts, a, ENTRY, s, CANCELLED, STOP_ABOVE_ENTRY)
                 return

@@ -278,12 +278,8 @@ def sell_signal(state, out, ts, signal, own_lots_only):
         if state.orders[a, ENTRY, s].live == 1:
             end_order(state, out, ts, a, ENTRY, s, CANCELLED, BY_SIGNAL)
         else:
-            emit_rejection(
-                state, out, ts, a, s, signal.strategy, -1, NOT_HELD, np.nan, np.nan
-            )
-    elif state.orders[a, EXIT, s].live == 1 and (
-        exit_is_whole(state, a, s) or signal.order_type != MARKET
-    ):
+            emit_rejection(state, out, ts, a, s, signal.strategy, -1, NOT_HELD, np.nan, np.nan)
+    elif state.orders[a, EXIT, s].live == 1 and (exit_is_whole(state, a, s) or signal.order_type != MARKET):
         emit_rejection(state, out, ts, a, s, signal.strategy, -1, EXIT_PENDING, np.nan, np.nan)
     elif signal.order_type == MARKET:
         queue_exit(state, out, ts, a, s, lot.quantity, 1, BY_SIGNAL)
@@ -306,9 +302,7 @@ def gate_buys(state, out, params, tables, tape, t, signals, first, last, market)
         if signals[k].side > 0:
             adv_new = adv_usd(state, signals[k].symbol)
             j = n
-            while j > 0 and precedes(
-                signals[k], adv_new, signals[chosen[j - 1]], adv[j - 1], tables.weights
-            ):
+            while j > 0 and precedes(signals[k], adv_new, signals[chosen[j - 1]], adv[j - 1], tables.weights):
                 chosen[j] = chosen[j - 1]
                 adv[j] = adv[j - 1]
                 j -= 1

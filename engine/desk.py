@@ -303,10 +303,12 @@ def allocate_state(
 
 def allocate_outbox(n_rows: int, n_accounts: int, capacity: int) -> Outbox:
     """Return empty buffers for slabs of up to `n_rows` rows and rows of up to `capacity` records."""
-    return Outbox(
-        *(records(np.zeros(capacity, dtype)) for dtype in OUTBOX_DTYPES),
-        equity=np.zeros((n_rows, n_accounts, 3), _I),
-        counts=np.zeros(len(OUTBOX_DTYPES), _I),
-        chosen=np.zeros(capacity, _I),
-        adv=np.zeros(capacity),
+    return Outbox._make(
+        [
+            *(records(np.zeros(capacity, dtype)) for dtype in OUTBOX_DTYPES),
+            np.zeros((n_rows, n_accounts, 3), _I),
+            np.zeros(len(OUTBOX_DTYPES), _I),
+            np.zeros(capacity, _I),
+            np.zeros(capacity),
+        ]
     )

@@ -181,7 +181,7 @@ def _window(n: int, name: str = "n") -> int:
 def _per_symbol(function: Any, inputs: tuple[ArrayLike, ...], *parameters: float) -> Float:
     """Run a kernel over the traded bars of each symbol and put its results back where they belong."""
     arrays = [np.asarray(values, np.float64) for values in inputs]
-    shape = arrays[0].shape
+    shape: tuple[int, ...] = arrays[0].shape
     if len(shape) not in (1, 2) or any(a.shape != shape for a in arrays):
         raise EngineError(
             "inputs must be float64[n_bars] or float64[n_bars, n_symbols] of one shape,"
@@ -189,7 +189,7 @@ def _per_symbol(function: Any, inputs: tuple[ArrayLike, ...], *parameters: float
         )
     columns = [a if a.ndim == 2 else a[:, np.newaxis] for a in arrays]
     out = np.full(columns[0].shape, np.nan)
-    for s in range(out.shape[1]):
+    for s in range(columns[0].shape[-1]):
         traded = ~np.isnan(np.stack([a[:, s] for a in columns])).any(axis=0)
         if not traded.any():
             continue

@@ -79,9 +79,7 @@ class Intake:
         The tape's status array is reused by the next call.
         """
         if bars.n_symbols != self._n_symbols:
-            raise EngineError(
-                f"slab must have {self._n_symbols} symbols, was {bars.n_symbols}"
-            )
+            raise EngineError(f"slab must have {self._n_symbols} symbols, was {bars.n_symbols}")
         ts = bars.ts
         if ts[0] <= self._last_ts or (len(ts) > 1 and not np.all(ts[1:] > ts[:-1])):
             raise EngineError(

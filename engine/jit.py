@@ -23,12 +23,15 @@ from typing import Any
 
 import numba
 import numpy as np
-from numba.core import config as numba_config
-from numba.core import types
+from numba.core import config as _config
+from numba.core import types as _types
 from numba.core.dispatcher import Dispatcher
 from numpy.typing import NDArray
 
 from engine.errors import EngineError
+
+numba_config: Any = _config  # Numba's own types do not cover these two
+types: Any = _types
 
 _ROOT = Path(__file__).resolve().parent.parent
 # A kernel anywhere else may call kernels of its own file and of these packages only.
@@ -119,16 +122,18 @@ def _interpreted(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def step(function: Callable[..., Any]) -> Any:
     """Compile a part of kernels, which only they can call: half the compile time, nothing else differs."""
-    return _one_form(numba.njit(**_OPTIONS, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function))
+    options = {**_OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    return _one_form(numba.njit(**options)(function))
 
 
 _OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
 
 
-def _one_form(dispatcher: Any) -> Any:
+def _one_form(compiled: Any) -> Any:
     """Keep Numba from compiling a function anew for every constant that it is called with."""
-    if not isinstance(dispatcher, Dispatcher):  # NUMBA_DISABLE_JIT=1 leaves plain functions
-        return dispatcher
+    if not isinstance(compiled, Dispatcher):  # NUMBA_DISABLE_JIT=1 leaves plain functions
+        return compiled
+    dispatcher: Any = compiled
     template = dispatcher.get_call_template
 
     def one_form(args: Any, kws: Any) -> Any:

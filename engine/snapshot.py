@@ -79,8 +79,7 @@ def _unpack(value: Any) -> Any:
             descr, shape, raw = value[_ARRAY]
             if not isinstance(descr, str):
                 descr = [
-                    tuple(tuple(part) if isinstance(part, list) else part for part in item)
-                    for item in descr
+                    tuple(tuple(part) if isinstance(part, list) else part for part in item) for item in descr
                 ]
             return np.frombuffer(raw, np.dtype(descr)).reshape(shape).copy()
         return {k: _unpack(v) for k, v in value.items()}

@@ -42,8 +42,6 @@ def sector_tables(
     if limits is None:
         return names, sector_of, np.full(len(names), np.inf)
     if OTHER not in limits:
-        raise ConfigError(
-            "risk_management.sector_limits: needs a limit for 'other' (null switches it off)"
-        )
+        raise ConfigError("risk_management.sector_limits: needs a limit for 'other' (null switches it off)")
     of_sector = [limits.get(name, limits[OTHER]) for name in names]
     return names, sector_of, np.array([np.inf if v is None else v for v in of_sector])

@@ -64,9 +64,7 @@ def target_value(state, params, s, equity, ref, stop, confidence):
         return params.risk_per_trade * equity * ref / (ref - stop)
     if params.sizing == VOL_TARGET:
         n = params.slots
-        budget = params.target_volatility / (
-            n * np.sqrt(1.0 / n + (1.0 - 1.0 / n) * MEAN_CORRELATION)
-        )
+        budget = params.target_volatility / (n * np.sqrt(1.0 / n + (1.0 - 1.0 / n) * MEAN_CORRELATION))
         sigma = volatility_daily(state, s) * np.sqrt(params.periods_per_year)
         return equity * budget / max(sigma, VOLATILITY_FLOOR)
     value = equity / params.slots

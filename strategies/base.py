@@ -34,7 +34,7 @@ class SignalBuffer(NamedTuple):
     """Where a kernel writes. `count[0]` rows are filled."""
 
     rows: NDArray[np.void]  # SIGNAL_DTYPE[capacity]
-    count: NDArray[np.int64]  # int64[1]
+    count: NDArray[np.int64]  # type: ignore[assignment]  # int64[1]; nobody counts in this tuple
 
 
 class Strategy(ABC):
@@ -271,7 +271,7 @@ def coerce_params(params_type: type[Any], given: Mapping[str, Any], where: str) 
     return params_type(**values)
 
 
-def _coerce(value: Any, kind: type, where: str) -> Any:
+def _coerce(value: Any, kind: Any, where: str) -> Any:
     if issubclass(kind, enum.IntEnum):
         if isinstance(value, kind):
             return value
@@ -302,4 +302,4 @@ def _coerce(value: Any, kind: type, where: str) -> Any:
 
 def kernel_scalars(params: Any) -> Any:
     """Return the parameters with enum members as plain int, so that kernels see one type each."""
-    return type(params)(*(int(v) if isinstance(v, enum.Enum) else v for v in params))
+    return type(params)(*(int(v) if isinstance(v, enum.IntEnum) else v for v in params))

@@ -90,7 +90,7 @@ def strategy_class(name: str) -> type[Strategy]:
     else:
         (point,) = entry_points(group=GROUP, name=full)
         loaded = point.load()
-    return loaded  # type: ignore[no-any-return]
+    return loaded
 
 
 def create(name: str, **parameters: Any) -> Strategy:
