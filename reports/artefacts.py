@@ -33,7 +33,8 @@ from engine.events import (
     Trades,
 )
 from reports.files import Column, Dates, chosen, floats, integers, money, shares, text, write_csv
-from reports.performance import METRICS, Summary
+from reports.metrics import DEFINITIONS, METRICS
+from reports.performance import Performance, Summary
 from reports.recorder import Recorder
 
 Rows = NDArray[np.void]
@@ -58,6 +59,7 @@ def write_run(
         "combined/equity_curve.csv": equity_table(recorder, dates),
         "combined/summary.csv": metrics_table(summary.combined_rows()),
         "performance/metrics.csv": metrics_table(summary.account_rows()),
+        "performance/conventions.csv": conventions_table(summary),
         "performance/attribution.csv": attribution_table(summary),
         "data_quality.csv": quality_table(quarantined),
     }
@@ -166,10 +168,27 @@ def equity_table(recorder: Recorder, dates: Dates) -> Table:
     )  # fmt: skip
 
 
-def metrics_table(rows: Mapping[str, Any]) -> Table:
+def metrics_table(rows: Mapping[str, Performance]) -> Table:
     figures = np.array([[getattr(row, name) for name in METRICS] for row in rows.values()])
     figures = figures.reshape(len(rows), len(METRICS))
     return ("strategy", *METRICS), (text(rows), *(floats(figures[:, i]) for i in range(len(METRICS))))
+
+
+def conventions_table(summary: Summary) -> Table:
+    """What each column of metrics.csv means, and why a cell of it is empty or what to know beside it."""
+    rows = {**summary.account_rows(), **summary.combined_rows()}
+    remarks = [
+        "; ".join(
+            f"{name}: {remark}"
+            for name, row in rows.items()
+            if (remark := row.all[metric].reason or row.all[metric].flag)
+        )
+        for metric in METRICS
+    ]
+    return ("metric", "title", "unit", "convention", "remarks"), (
+        text(METRICS), text(d.title for d in DEFINITIONS), text(d.unit for d in DEFINITIONS),
+        text(d.convention for d in DEFINITIONS), text(remarks),
+    )  # fmt: skip
 
 
 def attribution_table(summary: Summary) -> Table:

@@ -1,69 +1,56 @@
-"""The basic figures of an equity curve (domain specification, section 10; the full set is a later report).
-
-Returns are r_t = E_t / E_{t-1} - 1 with the initial capital as the first point E_0. Intraday curves are
-reduced to the last value of each New York day first, so that A = 252 holds for both. A figure that is
-not defined is NaN, and `undefined` says why.
-"""
+"""The figures of a run: each account, all together, and the benchmark held with the same capital."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from datetime import datetime
+from dataclasses import dataclass
 from typing import NamedTuple
-from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.events import Equity
+from engine.events import CashKind, Equity, Side
+from reports.daily import Daily, daily
+from reports.metrics import HEADLINE, METRICS, Figure, compute, reasons, values
 
-ANNUAL_SESSIONS = 252
-CAGR_DAYS_MIN = 30
-METRICS = ("final_equity", "total_return", "cagr", "max_drawdown", "sharpe")
+__all__ = ["HEADLINE", "METRICS", "Contribution", "Performance", "Summary", "measure", "summarise"]
 
-_NEW_YORK = ZoneInfo("America/New_York")
-_DAY_NS = 86_400 * 10**9
-
+MICRO = 1e6
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
+Rows = NDArray[np.void]
 
 
-class Performance(NamedTuple):
-    """`max_drawdown` is positive: the largest 1 - E / running maximum. NaN where undefined."""
+@dataclass(frozen=True, eq=False)
+class Performance:
+    """The figures of one account (`reports.metrics`), and the daily history that they are of."""
 
-    final_equity: float  # dollars
-    total_return: float
-    cagr: float
-    max_drawdown: float
-    sharpe: float  # mean over standard deviation (ddof 1) of daily excess returns, x sqrt(252)
-    undefined: dict[str, str]  # figure -> why it is not defined
+    all: dict[str, Figure]
+    history: Daily
+
+    def __getattr__(self, name: str) -> float:
+        """Return a figure's value, NaN where undefined."""
+        figure = self.__dict__.get("all", {}).get(name)
+        if figure is None:
+            raise AttributeError(name)
+        return math.nan if figure.value is None else float(figure.value)
+
+    @property
+    def undefined(self) -> dict[str, str]:
+        """Figure -> why it is not defined."""
+        return reasons(self.all)
 
     def figures(self) -> dict[str, float | None]:
         """Return the figures by name, None where undefined: what JSON can hold."""
-        return {name: None if name in self.undefined else getattr(self, name) for name in METRICS}
+        return values(self.all)
 
 
 def measure(ts: Int, equity_usd: Float, capital_usd: float, *, risk_free_rate: float = 0.0) -> Performance:
-    """Return the figures of one account. ts: int64[K] UTC ns, ascending; equity_usd: float64[K] at
-    those closes; risk_free_rate: a year."""
-    last = _last_of_each_day(ts)
-    curve = np.concatenate(([capital_usd], equity_usd[last]))
-    undefined: dict[str, str] = {}
-    if len(last) == 0:
-        why = "no bars"
-        undefined = dict.fromkeys(METRICS[1:], why)
-        return Performance(capital_usd, math.nan, math.nan, math.nan, math.nan, undefined)
-    days = (_day(int(ts[last[-1]])) - _day(int(ts[last[0]]))).days
-    final = float(curve[-1])
-    return Performance(
-        final_equity=final,
-        total_return=(final - capital_usd) / capital_usd,
-        cagr=_cagr(curve, days, undefined),
-        max_drawdown=float(np.max(1 - curve / np.maximum.accumulate(curve))),
-        sharpe=_sharpe(curve, risk_free_rate, undefined),
-        undefined=undefined,
-    )
+    """Return the figures of a curve alone. ts: int64[K] UTC ns, ascending; equity_usd: float64[K] at those
+    closes; risk_free_rate: a year."""
+    history = daily(ts, equity_usd, capital_usd)
+    return Performance(compute(history, risk_free_rate=risk_free_rate), history)
 
 
 class Contribution(NamedTuple):
@@ -104,64 +91,67 @@ class Summary(NamedTuple):
 
 def summarise(
     curve: Equity, accounts: Sequence[str], capital_usd: Sequence[float], benchmark_close: Float, *,
-    risk_free_rate: float = 0.0,
+    risk_free_rate: float = 0.0, trades: Rows | None = None, fills: Rows | None = None,
+    cashflows: Rows | None = None,
 ) -> Summary:  # fmt: skip
-    """Return the figures of a run. benchmark_close: float64[K] at `curve.ts`, NaN where there is none."""
-    rate = risk_free_rate
-    equity_usd = curve.equity / 1e6
-    total_usd = curve.equity.sum(axis=1) / 1e6
+    """Return the figures of a run. benchmark_close: float64[K] at `curve.ts`, NaN where there is none;
+    trades, fills, cashflows: all rows of the run, None where they are not known."""
     held = np.flatnonzero(~np.isnan(benchmark_close))
-    final_usd = equity_usd[-1] if len(equity_usd) else np.array(capital_usd)
     benchmark = None
     if len(held):
         worth = sum(capital_usd) * benchmark_close[held] / benchmark_close[held[0]]
-        benchmark = measure(curve.ts[held], worth, sum(capital_usd), risk_free_rate=rate)
+        benchmark = measure(curve.ts[held], worth, sum(capital_usd), risk_free_rate=risk_free_rate)
+
+    def performance(columns: slice) -> Performance:
+        chosen = np.arange(len(accounts))[columns]
+        bought, sold = _traded(_of(fills, chosen))
+        history = daily(
+            curve.ts, curve.equity[:, columns].sum(axis=1) / MICRO, float(sum(capital_usd[columns])),
+            flows_usd=_flows(curve.ts, _of(cashflows, chosen)),
+            gross_usd=curve.gross[:, columns].sum(axis=1) / MICRO, bought_usd=bought, sold_usd=sold,
+        )  # fmt: skip
+        against = None if benchmark is None else aligned(history, benchmark.history)
+        figures = compute(
+            history, trades=_of(trades, chosen), benchmark=against, risk_free_rate=risk_free_rate
+        )
+        return Performance(figures, history)
+
+    final_usd = curve.equity[-1] / MICRO if len(curve.equity) else np.array(capital_usd)
     return Summary(
-        accounts={
-            name: measure(curve.ts, equity_usd[:, i], capital_usd[i], risk_free_rate=rate)
-            for i, name in enumerate(accounts)
-        },
-        combined=measure(curve.ts, total_usd, sum(capital_usd), risk_free_rate=rate),
+        accounts={name: performance(slice(i, i + 1)) for i, name in enumerate(accounts)},
+        combined=performance(slice(None)),
         benchmark=benchmark,
         attribution=contributions(accounts, capital_usd, [float(value) for value in final_usd]),
     )
 
 
-def _cagr(curve: Float, days: int, undefined: dict[str, str]) -> float:
-    if days < CAGR_DAYS_MIN:
-        undefined["cagr"] = f"needs {CAGR_DAYS_MIN} calendar days, has {days}"
-        return math.nan
-    if curve[-1] <= 0:
-        undefined["cagr"] = "all capital was lost"
-        return math.nan
-    return float((curve[-1] / curve[0]) ** (365.25 / days) - 1)
+def aligned(account: Daily, benchmark: Daily) -> Float:
+    """Return float64[n], the benchmark's returns on the days of `account`, NaN where it, or the day
+    before, has no price: one return of many days is not compared with one of a single day."""
+    made = np.full(len(account), np.nan)
+    place = np.searchsorted(account.days, benchmark.days)
+    consecutive = np.flatnonzero(np.diff(place) == 1) + 1
+    made[place[consecutive]] = benchmark.returns[consecutive]
+    return made
 
 
-def _sharpe(curve: Float, risk_free_rate: float, undefined: dict[str, str]) -> float:
-    if np.any(curve[:-1] <= 0):
-        undefined["sharpe"] = "all capital was lost"
-        return math.nan
-    returns = curve[1:] / curve[:-1] - 1 - ((1 + risk_free_rate) ** (1 / ANNUAL_SESSIONS) - 1)
-    if len(returns) < 2:
-        undefined["sharpe"] = "needs 2 days of returns"
-        return math.nan
-    deviation = float(np.std(returns, ddof=1))
-    # A constant return leaves a deviation of rounding errors, not of zero.
-    if deviation <= 1e-15 * max(1.0, float(np.abs(returns).max())):
-        undefined["sharpe"] = "returns do not vary"
-        return math.nan
-    return float(np.mean(returns)) / deviation * math.sqrt(ANNUAL_SESSIONS)
+def _of(rows: Rows | None, accounts: NDArray[np.intp]) -> Rows | None:
+    return None if rows is None else rows[np.isin(rows["account"], accounts)]
 
 
-def _last_of_each_day(ts: Int) -> NDArray[np.intp]:
-    """Return the positions of the last timestamp of each New York day."""
-    if len(ts) == 0:
-        return np.empty(0, np.intp)
-    # New York is at most 5 hours behind UTC, and no US session spans its midnight, winter or summer.
-    day = (ts - 5 * 3600 * 10**9) // _DAY_NS
-    return np.flatnonzero(np.append(day[1:] != day[:-1], True))
+def _traded(fills: Rows | None) -> tuple[float | None, float | None]:
+    if fills is None:
+        return None, None
+    bought = fills["side"] == Side.BUY
+    value = fills["value_micro"]
+    return int(value[bought].sum()) / MICRO, int(value[~bought].sum()) / MICRO
 
 
-def _day(ts: int) -> datetime:
-    moment = datetime.fromtimestamp(ts // 10**9, _NEW_YORK)
-    return moment.replace(hour=0, minute=0, second=0, tzinfo=None)
+def _flows(ts: Int, cashflows: Rows | None) -> Float | None:
+    """Return float64[K], dollars paid in from outside up to each close since the one before."""
+    if cashflows is None:
+        return None
+    outside = cashflows[cashflows["kind"] == CashKind.EXTERNAL_FLOW]
+    made = np.zeros(len(ts))
+    np.add.at(made, np.searchsorted(ts, outside["ts"]), outside["amount_micro"] / MICRO)
+    return made

@@ -161,6 +161,7 @@ def stopping_at_ctrl_c(loop: Loop) -> Iterator[None]:
 
 def summarised(run: Run) -> Summary:
     """Return the figures of the run so far."""
+    from engine.events import CashFlows, Fills, Trades
     from reports.performance import summarise
 
     recorder = run.recorder
@@ -170,6 +171,9 @@ def summarised(run: Run) -> Summary:
         recorder.capital_usd,
         recorder.benchmark_close(),
         risk_free_rate=run.settings.backtest.risk_free_rate,
+        trades=recorder.rows(Trades),
+        fills=recorder.rows(Fills),
+        cashflows=recorder.rows(CashFlows),
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reports.performance import Performance, Summary
+from reports.performance import HEADLINE, Performance, Summary
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,7 +31,9 @@ def print_summary(summary: Summary) -> None:
         style = "bold" if name == "combined" else "dim" if name == "benchmark" else ""
         table.add_row(name, *_figures(performance), style=style)
     console().print(table)
-    reasons = {why for p in summary.account_rows().values() for why in p.undefined.values()}
+    reasons = {
+        p.undefined[name] for p in summary.account_rows().values() for name in HEADLINE if name in p.undefined
+    }
     if reasons:
         print_line(f"- : {'; '.join(sorted(reasons))}")
 
@@ -87,5 +89,6 @@ def _figures(performance: Performance) -> tuple[str, ...]:
     figures = performance.figures()
     shapes = {"final_equity": ",.2f", "sharpe": ".2f"}
     return tuple(
-        "-" if value is None else format(value, shapes.get(name, ".1%")) for name, value in figures.items()
+        "-" if (value := figures[name]) is None else format(value, shapes.get(name, ".1%"))
+        for name in HEADLINE
     )

@@ -10,7 +10,7 @@ import pytest
 from engine import events
 from engine.events import Reason
 from reports.artefacts import write_run
-from reports.performance import summarise
+from reports.performance import METRICS, summarise
 from tests.reports.made_run import DAYS, REJECTIONS, SIGNALS, Named, recorder, replay, rows
 
 HEADERS = {
@@ -23,8 +23,9 @@ HEADERS = {
     "r_multiple,bars_held,mae,mfe,exit_reason,fees,income,initial_stop",
     "trades/risk_events.csv": "date,account,kind,value,limit",
     "combined/equity_curve.csv": "date,equity,cash,exposure,first,second",
-    "combined/summary.csv": "strategy,final_equity,total_return,cagr,max_drawdown,sharpe",
-    "performance/metrics.csv": "strategy,final_equity,total_return,cagr,max_drawdown,sharpe",
+    "combined/summary.csv": ",".join(("strategy", *METRICS)),
+    "performance/metrics.csv": ",".join(("strategy", *METRICS)),
+    "performance/conventions.csv": "metric,title,unit,convention,remarks",
     "performance/attribution.csv": "strategy,return,weight,contribution",
     "data_quality.csv": "file,row,symbol,date,reason,detail",
 }
@@ -55,6 +56,18 @@ def test_all_files_are_named_and_no_others_are_written(tmp_path):
     paths = write(tmp_path, replay(recorder(), 2))
     there = {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()}
     assert there == {p.relative_to(tmp_path).as_posix() for p in paths} == set(HEADERS)
+
+
+def test_metrics_begin_with_the_figures_that_everybody_asks_for(written):
+    first = "strategy,final_equity,total_return,cagr,max_drawdown,sharpe,volatility"
+    assert lines(written, "performance/metrics.csv")[0].startswith(first)
+
+
+def test_conventions_explain_every_column_and_every_empty_cell(written):
+    table = {row["metric"]: row for row in csv.DictReader(lines(written, "performance/conventions.csv"))}
+    assert tuple(table) == METRICS
+    assert all(row["convention"] for row in table.values())
+    assert "second: needs 30 calendar days, has 5" in table["cagr"]["remarks"]
 
 
 def test_signals_carry_their_stop_and_their_measurements(written):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from engine.events import Equity
-from reports.performance import contributions, measure, summarise
+from reports.performance import METRICS, contributions, measure, summarise
 from tests.reports.made_run import close_ns
 
 DAY = 86_400 * 10**9
@@ -73,7 +73,8 @@ def test_what_is_not_defined_is_nan_with_a_reason(equity, name, why):
 def test_a_run_without_bars_keeps_its_capital_and_defines_nothing_else():
     made = measure(np.empty(0, np.int64), np.empty(0), 100.0)
     assert made.final_equity == 100.0
-    assert set(made.undefined) == {"total_return", "cagr", "max_drawdown", "sharpe"}
+    assert set(made.undefined) == set(METRICS) - {"final_equity"}
+    assert made.undefined["sharpe"] == "no bars"
 
 
 def test_contributions_sum_to_the_return_of_the_whole():

@@ -65,7 +65,8 @@ def test_a_backtest_prints_its_figures_and_writes_its_files(data, capsys):
     assert set(files("out")) >= {
         "trades/signals.csv", "trades/orders.csv", "trades/fills.csv", "trades/cashflows.csv",
         "trades/rejections.csv", "trades/trades.csv", "combined/equity_curve.csv", "combined/summary.csv",
-        "performance/metrics.csv", "performance/attribution.csv", "data_quality.csv", "run.json",
+        "performance/metrics.csv", "performance/conventions.csv", "performance/attribution.csv",
+        "data_quality.csv", "run.json",
     }  # fmt: skip
     assert len(table("out/combined/equity_curve.csv")) == N_DAYS
     assert len(table("out/trades/fills.csv")) > 0
