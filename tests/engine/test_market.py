@@ -95,7 +95,7 @@ def test_the_future_cannot_change_the_past() -> None:
     assert labels(tape(close, volume))[:500].tolist() == labels(tape(other, volume))[:500].tolist()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.lists(st.integers(1, 899), max_size=8), st.integers(0, 3))
 def test_slabs_do_not_matter(bounds: list[int], seed: int) -> None:
     close, volume = random_benchmark(seed)

@@ -287,6 +287,13 @@ def test_each_filter_on_both_sides_and_off(
     assert outcome(cup(**bad)) == "signal"
 
 
+def test_a_flat_handle_does_not_slope_up() -> None:
+    closes = cup().close[:, 0].copy()
+    closes[-10:-1] = 91.1  # Not a sum of powers of two
+    volumes = np.append(np.full(len(closes) - 1, 1000.0), 1500.0)
+    assert outcome(one_symbol(closes, volumes), handle_slope_nonpos=True) == "signal"
+
+
 def test_the_looser_rule_for_the_handle_takes_its_middle() -> None:
     assert outcome(cup(low=88.0)) == "handle_position"
     assert outcome(cup(low=88.0), handle_ref="mid") == "signal"
@@ -308,11 +315,6 @@ def test_pay_up_limits_the_open() -> None:
 
 
 def test_cooldown_counts_bars_since_the_last_buy() -> None:
-    again = np.concatenate([cup().close[:, 0], path((0, 100.0), (1, 103.0))])
-    volumes = np.full(len(again), 1000.0)
-    volumes[130 + 10] = 5000.0
-    first = run(create("zanger"), [one_symbol(again, volumes)])
-    assert len(first) == 1
     tape = random_bases(1, N_ROWS)
     signals = run(create("zanger", **LOOSE, cooldown_bars=8), [tape])
     for s in range(12):
