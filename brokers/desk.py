@@ -151,7 +151,6 @@ class Desk:
         n_rows = len(tape.ts)
         if len(self._out.equity) < n_rows:
             self._out = self._out._replace(equity=np.zeros((n_rows, len(self.accounts), 3), np.int64))
-        self._state.counters[CURSOR] = 0
         parts: list[list[NDArray[np.void]]] = [[] for _ in range(7)]
         row = 0
         while row < n_rows:
@@ -169,6 +168,7 @@ class Desk:
             if reached == row:
                 self._grow()
             row = reached
+        self._state.counters[CURSOR] = 0  # A snapshot does not tell how the bars were cut
         columns = [
             np.concatenate(part) if len(part) > 1 else part[0] if part else buffer[:0]
             for part, buffer in zip(parts, self._out[:7], strict=True)

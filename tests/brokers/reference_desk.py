@@ -207,7 +207,17 @@ class ReferenceDesk:
 
     def status(self, a: int, order: Order, status: OrderStatus, why: int = 0) -> None:
         self.log.orders.append(
-            (self.ts, a, order.symbol, order.side, order.quantity, order.filled, int(status), order.reason, int(why))
+            (
+                self.ts,
+                a,
+                order.symbol,
+                order.side,
+                order.quantity,
+                order.filled,
+                int(status),
+                order.reason,
+                int(why),
+            )
         )
 
     def end(self, a: int, order: Order, status: OrderStatus, why: int = 0) -> None:
@@ -219,7 +229,9 @@ class ReferenceDesk:
     def reject(self, a: int, s: int, strategy: int, side: int, reason: int) -> None:
         self.log.rejections.append((self.ts, a, s, strategy, side, int(reason)))
 
-    def fill(self, a: int, order: Order, quantity: int, price: float, phase: str = "", stop: float = NAN) -> None:
+    def fill(
+        self, a: int, order: Order, quantity: int, price: float, phase: str = "", stop: float = NAN
+    ) -> None:
         account, s = self.accounts[a], order.symbol
         value = self.micro(quantity, price)
         fee = self.fee(value)
@@ -658,7 +670,12 @@ class ReferenceDesk:
             if reason:
                 self.queue(a, s, lot.quantity, True, reason)
                 continue
-            if r.scale_out_gain > 0 and not lot.scaled and gain >= r.scale_out_gain and s not in account.exits:
+            if (
+                r.scale_out_gain > 0
+                and not lot.scaled
+                and gain >= r.scale_out_gain
+                and s not in account.exits
+            ):
                 part = math.floor(lot.quantity * r.scale_out_fraction)
                 if part > 0:
                     lot.scaled = True
@@ -784,7 +801,9 @@ class ReferenceDesk:
                     self.reject(0, s, x["strategy"], x["side"], reason)
             if side > 0:
                 x = dict(self.votes[s, leader][1])
-                made.append({**x, "strategy": len(self.weights), "confidence": min(1.0, net), "leader": leader})
+                made.append(
+                    {**x, "strategy": len(self.weights), "confidence": min(1.0, net), "leader": leader}
+                )
             elif side < 0:
                 made.append(
                     {"symbol": s, "strategy": len(self.weights), "side": -1, "order_type": OrderType.MARKET}
