@@ -203,6 +203,17 @@ def test_each_condition_on_both_sides_of_its_threshold(
     assert outcome(flat_range(**bad), **options) == condition
 
 
+def test_the_average_is_of_the_last_60_closes_the_newest_included() -> None:
+    seen = set()
+    for before in np.arange(100.0, 120.0, 0.2):
+        tape = flat_range(n_bars=80, before=float(before))
+        seen.add(outcome(tape, above_sma=60))
+        assert outcome(tape, above_sma=60) == (
+            "signal" if 103.0 > tape.close[-60:, 0].mean() else "above_sma"
+        )
+    assert seen == {"signal", "above_sma"}
+
+
 def test_a_range_of_nothing_is_no_range() -> None:
     closes = np.full(46, 100.0)
     closes[-1] = 103.0

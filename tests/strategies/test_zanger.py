@@ -294,6 +294,30 @@ def test_a_flat_handle_does_not_slope_up() -> None:
     assert outcome(one_symbol(closes, volumes), handle_slope_nonpos=True) == "signal"
 
 
+def test_the_left_lip_needs_a_lower_bar_before_it_within_the_lookback() -> None:
+    assert outcome(cup(fall=55, rise=54)) == "signal"  # 119 bars before the breakout
+    assert outcome(cup(fall=55, rise=55)) == "left_lip"  # 120: the oldest bar looked at
+
+
+def test_of_equal_bottoms_the_latest_is_the_bottom() -> None:
+    closes = cup().close[:, 0].copy()
+    closes[[90, 118]] = closes[105] = 78.0
+    volumes = np.append(np.full(len(closes) - 1, 1000.0), 1500.0)
+    tape = one_symbol(closes, volumes)
+    assert outcome(tape, bottom_position_min=0.75, bottom_position_max=0.77) == "signal"  # 38 of 50
+
+
+def test_the_average_is_of_the_last_200_closes_the_newest_included() -> None:
+    seen = set()
+    for high_before in np.arange(200.0, 290.0, 2.0):
+        tape = cup(lead=180, high_before=float(high_before))
+        seen.add(outcome(tape, above_sma=200))
+        assert outcome(tape, above_sma=200) == (
+            "signal" if 101.0 > tape.close[-200:, 0].mean() else "above_sma"
+        )
+    assert seen == {"signal", "above_sma"}
+
+
 def test_the_looser_rule_for_the_handle_takes_its_middle() -> None:
     assert outcome(cup(low=88.0)) == "handle_position"
     assert outcome(cup(low=88.0), handle_ref="mid") == "signal"
