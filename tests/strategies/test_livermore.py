@@ -209,7 +209,7 @@ def test_the_average_is_of_the_last_60_closes_the_newest_included() -> None:
         tape = flat_range(n_bars=80, before=float(before))
         seen.add(outcome(tape, above_sma=60))
         assert outcome(tape, above_sma=60) == (
-            "signal" if 103.0 > tape.close[-60:, 0].mean() else "above_sma"
+            "signal" if tape.close[-60:, 0].mean() < 103.0 else "above_sma"
         )
     assert seen == {"signal", "above_sma"}
 

@@ -313,7 +313,7 @@ def test_the_average_is_of_the_last_200_closes_the_newest_included() -> None:
         tape = cup(lead=180, high_before=float(high_before))
         seen.add(outcome(tape, above_sma=200))
         assert outcome(tape, above_sma=200) == (
-            "signal" if 101.0 > tape.close[-200:, 0].mean() else "above_sma"
+            "signal" if tape.close[-200:, 0].mean() < 101.0 else "above_sma"
         )
     assert seen == {"signal", "above_sma"}
 
