@@ -12,7 +12,7 @@ With s_t new shares per old and D_t dollars per new share, both effective before
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,10 @@ class Adjustment(StrEnum):
     SPLIT = "split"  # split-adjusted, with DIVIDEND actions
     TOTAL_RETURN = "total_return"  # dividends in the prices, no actions
 
+    @classmethod
+    def _missing_(cls, value: object) -> NoReturn:
+        raise DataError(f"adjustment must be raw, split or total_return, was {value!r}")
+
 
 class Plan(NamedTuple):
     """What an import has to do to the prices of a source."""
@@ -53,10 +57,7 @@ def plan(adjustment: Adjustment | str, layout: Layout, file: str) -> Plan:
 
     Raises DataError, naming the missing column, where the file does not hold what that takes.
     """
-    try:
-        adjustment = Adjustment(adjustment)
-    except ValueError:
-        raise DataError(f"adjustment must be raw, split or total_return, was {adjustment!r}") from None
+    adjustment = Adjustment(adjustment)
     basis = layout.basis
     dividends = "column" if layout.has("dividend") else "adj_close" if layout.has("adj_close") else ""
     if adjustment is Adjustment.RAW:
@@ -142,7 +143,8 @@ def implied_dividends(close: Float, factor: Float, before: Before) -> Float:
     return np.asarray(dividends)
 
 
-def as_actions(rows: Int, columns: Int, kind: ActionKind, values: Float) -> NDArray[np.void]:
+def as_actions(rows: Int, columns: Int, kind: ActionKind | Int, values: Float) -> NDArray[np.void]:
+    """Return one ACTION_DTYPE record per row; `kind` of all of them, or of each."""
     actions = np.zeros(len(rows), ACTION_DTYPE)
     actions["row"], actions["symbol"], actions["kind"], actions["value"] = rows, columns, kind, values
     return actions

@@ -75,6 +75,12 @@ def session_closes(days: Int) -> Int:
     return np.where(known, calendar_closes[at], closes)
 
 
+def closes_of_years(first: int, last: int) -> Int:
+    """Return UTC ns of the close of every session of the years, both included."""
+    days, closes = _calendar(day_number(f"{first}-01-01"), day_number(f"{last}-12-31"))
+    return closes[(days >= day_number(f"{first}-01-01")) & (days <= day_number(f"{last}-12-31"))]
+
+
 def _calendar(first: int, last: int) -> tuple[Int, Int]:
     """Return day numbers and closing ns of the XNYS sessions around two days."""
     first_year = int(iso_day(max(first, -30_000))[:4])

@@ -12,25 +12,31 @@ each strategy has something to find.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator
 
 import numpy as np
 
-from engine.errors import ConfigError, EngineError
-from engine.slab import NS_PER_DAY, ActionKind, Bars, Float, Int, Universe
+from engine.errors import ConfigError
+from engine.slab import NS_PER_DAY, ActionKind, Bars, Float, Int
+from feeds.adjust import Adjustment, event_matrix, future_product
+from feeds.memory import MemoryFeed
+from feeds.sessions import closes_of_years
 from feeds.synthetic_names import MAX_SYMBOLS
 from feeds.synthetic_patterns import PatternKind
 from feeds.synthetic_world import Prices, World, make_world, ticks
 
-ADJUSTMENTS = {"raw": "raw quotes", "split": "split-adjusted", "total_return": "total return"}
+_MEANING = {
+    Adjustment.RAW: "raw quotes",
+    Adjustment.SPLIT: "split-adjusted",
+    Adjustment.TOTAL_RETURN: "total return",
+}
 
-GENERATOR_VERSION = 1  # raise with every change that moves a bit of the output
+GENERATOR_VERSION = 2  # raise with every change that moves a bit of the output
 LAST_YEAR = 2024
 _MAX_YEARS = 40
 _MINUTES_PER_SESSION = 390
 
 
-class SyntheticMarket:
+class SyntheticMarket(MemoryFeed):
     """A feed of `n_symbols` made-up small caps over `years` calendar years ending 2024-12-31.
 
     `adjustment` says what prices mean and which actions come with them:
@@ -45,30 +51,22 @@ class SyntheticMarket:
     """
 
     def __init__(
-        self, *, seed: int = 7, n_symbols: int = 300, years: int = 10, adjustment: str = "split"
+        self,
+        *,
+        seed: int = 7,
+        n_symbols: int = 300,
+        years: int = 10,
+        adjustment: Adjustment | str = Adjustment.SPLIT,
     ) -> None:
         _require("seed", seed, 0, 2**63 - 1)
         _require("n_symbols", n_symbols, 1, MAX_SYMBOLS)
         _require("years", years, 1, _MAX_YEARS)
-        if adjustment not in ADJUSTMENTS:
-            raise ConfigError(f"adjustment must be one of {', '.join(ADJUSTMENTS)}, was {adjustment!r}")
-        self.seed, self.years, self.adjustment = seed, years, adjustment
-        ts = session_closes(LAST_YEAR - years + 1, LAST_YEAR)
+        self.seed, self.years, self.adjustment = seed, years, Adjustment(adjustment)
+        ts = closes_of_years(LAST_YEAR - years + 1, LAST_YEAR)
         world = make_world(seed, n_symbols, len(ts))
-        self.bars = _adjusted(world, ts, adjustment)
+        super().__init__(world.universe, _adjusted(world, ts, self.adjustment))
         self.planted = world.planted  # PATTERN_DTYPE; see `feeds.synthetic_patterns`
         self.quality = None  # nothing was imported, so nothing was quarantined
-        self._universe = world.universe
-
-    @property
-    def universe(self) -> Universe:
-        """The names in ascending order of ticker, with sectors, industries, exchanges and the benchmark."""
-        return self._universe
-
-    @property
-    def n_rows(self) -> int:
-        """Sessions."""
-        return self.bars.n_rows
 
     @property
     def n_bars(self) -> int:
@@ -88,28 +86,12 @@ class SyntheticMarket:
         """One line that says where the data come from."""
         return (
             f"synthetic market, seed {self.seed}: {len(self._universe)} invented names,"
-            f" {LAST_YEAR - self.years + 1}-{LAST_YEAR}, {ADJUSTMENTS[self.adjustment]}"
+            f" {LAST_YEAR - self.years + 1}-{LAST_YEAR}, {_MEANING[self.adjustment]}"
         )
 
     def n_planted(self, kind: PatternKind) -> int:
         """Return how many patterns of a kind were planted."""
         return int(np.count_nonzero(self.planted["kind"] == kind))
-
-    async def slabs(self, n_rows: int) -> AsyncIterator[Bars]:
-        """Yield the whole market in slabs of at most `n_rows` rows, which share memory with `bars`."""
-        if n_rows < 1:
-            raise EngineError(f"n_rows must be at least 1, was {n_rows}")
-        for slab in self.bars.cut(n_rows):
-            yield slab
-
-
-def session_closes(first_year: int, last_year: int) -> Int:
-    """Return int64 UTC nanoseconds: the close of every NYSE session of the years, both included."""
-    # Imported here: it loads pandas, which a caller who never asks for sessions should not pay for.
-    import exchange_calendars  # type: ignore[import-untyped, unused-ignore]
-
-    calendar = exchange_calendars.get_calendar("XNYS", start=f"{first_year}-01-01", end=f"{last_year}-12-31")
-    return np.array(calendar.closes.array.as_unit("ns").asi8, np.int64)
 
 
 def synthetic_minutes(seed: int, n_bars: int) -> Bars:
@@ -136,36 +118,29 @@ def synthetic_minutes(seed: int, n_bars: int) -> Bars:
     )  # fmt: skip
 
 
-def _adjusted(world: World, ts: Int, adjustment: str) -> Bars:
+def _adjusted(world: World, ts: Int, adjustment: Adjustment) -> Bars:
     """Return the world's bars, benchmark and remaining actions on the basis asked for."""
     shape, actions = world.prices.close.shape, world.actions
-    ratio, dividend = np.ones(shape), np.zeros(shape)
-    for kind, grid in ((ActionKind.SPLIT, ratio), (ActionKind.DIVIDEND, dividend)):
-        chosen = actions[actions["kind"] == kind]
-        grid[chosen["row"], chosen["symbol"]] = chosen["value"]
+    ratio = event_matrix(actions, ActionKind.SPLIT, 0, shape)
+    ratio[ratio == 0.0] = 1.0
+    dividend = event_matrix(actions, ActionKind.DIVIDEND, 0, shape)
     benchmark = _benchmark(world, ratio, dividend)
-    if adjustment == "raw":
+    if adjustment is Adjustment.RAW:
         return Bars(ts, *world.prices, world.volume, actions, benchmark)
 
-    later_shares = _product_of_later(ratio)  # today's shares per share of the row
+    later_shares = future_product(ratio, np.ones(shape[1]))  # today's shares per share of the row
     actions = actions[actions["kind"] != ActionKind.SPLIT]
     paid = actions["kind"] == ActionKind.DIVIDEND
     actions["value"][paid] /= later_shares[actions["row"][paid], actions["symbol"][paid]]
     scale = 1.0 / later_shares
-    if adjustment == "total_return":
+    if adjustment is Adjustment.TOTAL_RETURN:
         kept = np.where(dividend[1:] > 0.0, 1.0 - dividend[1:] * ratio[1:] / world.prices.close[:-1], 1.0)
-        scale *= _product_of_later(np.concatenate([np.ones((1, shape[1])), kept]))
+        scale *= future_product(np.concatenate([np.ones((1, shape[1])), kept]), np.ones(shape[1]))
         actions = actions[~paid]
     # A consolidation would leave a fraction of a share; volumes stay whole, and what traded stays above 0.
     volume = np.maximum(np.rint(world.volume * later_shares), np.minimum(world.volume, 1.0))
     prices = Prices(*(price * scale for price in world.prices))
     return Bars(ts, *prices, volume, actions, benchmark)
-
-
-def _product_of_later(factor: Float) -> Float:
-    """Return float64[K, N], the product of the factors on all rows after each."""
-    through = np.cumprod(factor[::-1], axis=0)[::-1]
-    return np.concatenate([through[1:], np.ones((1, factor.shape[1]))])
 
 
 def _benchmark(world: World, ratio: Float, dividend: Float) -> Float:

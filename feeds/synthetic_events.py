@@ -73,7 +73,7 @@ def apply_endings(rng: np.random.Generator, lives: Lives, moves: Moves) -> None:
         n = rows.stop - rows.start
         moves.results[rows, s] = False
         if lives.ending[s] != ActionKind.DELIST_MERGER:
-            moves.log_return[rows, s] += rng.uniform(-2.3, -1.4) / n
+            moves.log_return[rows, s] += rng.uniform(-1.6, -1.0) / n
             continue
         moves.log_return[rows, s] = rng.normal(0.0002, 0.0015, n)
         moves.log_return[rows.start, s] = np.log(rng.uniform(1.20, 1.60))

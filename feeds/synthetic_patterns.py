@@ -2,8 +2,9 @@
 
 A life is divided into slots of `SLOT_ROWS` sessions; some slots receive one pattern. A pattern is a path of
 log levels relative to the close before it; it replaces the returns of its rows, so the price before and
-after stays continuous. What follows a breakout is the ordinary market plus a drift drawn around a small gain:
-the patterns make strategies fire, they are no promise that firing pays.
+after stays continuous. What follows a breakout is the ordinary market: the patterns make strategies fire,
+they are no promise that firing pays. They are rare, and no larger than the rules ask, because a shape pays
+whoever is in it: the climb out of a cup is a smooth trend, and followers of trends hold it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ class PatternKind(IntEnum):
 
     CUP = 0  # cup with handle; the close of `row` breaks out
     CONTRACTION = 1  # a narrow range; the close of `row` breaks out
-    TREND = 2  # a dip and an advance; `row` is the last of the advance
 
 
 PATTERN_DTYPE = np.dtype(
@@ -31,18 +31,17 @@ PATTERN_DTYPE = np.dtype(
         ("kind", np.int64),
         ("symbol", np.int64),
         ("start", np.int64),  # first row that was replaced
-        ("base", np.int64),  # left rim of the cup, last row before the range, low of the dip
+        ("base", np.int64),  # left rim of the cup, last row before the range
         ("row", np.int64),
         ("width", np.float64),  # half the log range of a contraction; 0 otherwise
-        ("volume_multiple", np.float64),  # least volume of `row`, in means of the 20 bars before; 0: any
+        ("volume_multiple", np.float64),  # least volume of `row`, in means of the 20 bars before
     ]
 )
 
 SLOT_ROWS = 210
-_SHARES = {PatternKind.CUP: 0.10, PatternKind.CONTRACTION: 0.13, PatternKind.TREND: 0.07}  # of all slots
+_SHARES = {PatternKind.CUP: 0.01, PatternKind.CONTRACTION: 0.01}  # of all slots
 _MARGIN_ROWS = 20  # from the listing to the first slot
-_AFTERMATH_ROWS = 30
-_LONGEST = 156 + _AFTERMATH_ROWS
+_LONGEST = 123 + 30  # a cup, and room after the breakout
 
 
 class Shape(NamedTuple):
@@ -81,7 +80,6 @@ def plant(rng: np.random.Generator, slots: Int, moves: Moves) -> NDArray[np.void
         stop = start + len(shape.levels)
         moves.log_return[start, symbol] = shape.levels[0]
         moves.log_return[start + 1 : stop, symbol] = shape.levels[1:] - shape.levels[:-1]
-        moves.log_return[stop : stop + _AFTERMATH_ROWS, symbol] += rng.normal(0.035, 0.07) / _AFTERMATH_ROWS
         moves.results[start : stop - 1, symbol] = False
         _calm(moves, kind, symbol, slice(start, stop), start + shape.base, shape.width)
         planted[i] = (kind, symbol, start, start + shape.base, stop - 1, shape.width, shape.volume_multiple)
@@ -89,30 +87,26 @@ def plant(rng: np.random.Generator, slots: Int, moves: Moves) -> NDArray[np.void
 
 
 def _calm(moves: Moves, kind: int, symbol: int, rows: slice, base: int, width: float) -> None:
-    """Set ranges and volumes that go with the pattern: narrow and dry in a base, busy in an advance."""
+    """Set ranges and volumes that go with the pattern: narrow and dry in a base."""
     volatility = moves.volatility[rows, symbol]
     np.minimum(volatility, 0.02, out=volatility)
-    if kind == PatternKind.TREND:
-        rising = moves.log_return[rows, symbol] > 0.0
-        moves.activity[rows, symbol] += np.where(rising, 0.45, -0.1)
-        return
     if kind == PatternKind.CONTRACTION:
         moves.volatility[base + 1 : rows.stop, symbol] = 0.5 * width
     moves.activity[base : rows.stop - 1, symbol] -= 0.25
 
 
 def _cup(rng: np.random.Generator) -> Shape:
-    """Return a rise of 30-55 %, a U-shaped cup of 60-90 rows, a handle of 6-12 rows and the breakout."""
-    n_rise, n_cup, n_handle = (int(n) for n in rng.integers((30, 60, 6), (51, 91, 13)))
-    rise = np.log(rng.uniform(1.30, 1.55))
-    depth = rng.uniform(0.18, 0.30)
+    """Return a rise of 5-15 %, a U-shaped cup of 60-90 rows, a handle of 6-12 rows and the breakout."""
+    n_rise, n_cup, n_handle = (int(n) for n in rng.integers((10, 60, 6), (21, 91, 13)))
+    rise = np.log(rng.uniform(1.05, 1.15))
+    depth = rng.uniform(0.15, 0.24)
     right = rng.uniform(-0.015, 0.03)  # the right rim relative to the left
     pullback = rng.uniform(0.06, min(0.12, 0.42 * depth))
 
     up = rise * np.arange(1, n_rise + 1) / n_rise + _wobble(rng, n_rise, 0.012)
     u = np.arange(1, n_cup + 1) / n_cup
     bowl = 1.0 - np.abs(2.0 * u - 1.0) ** rng.uniform(2.0, 3.0)
-    cup = rise + np.log1p(-depth) * bowl + right * u + _wobble(rng, n_cup, 0.009)
+    cup = rise + np.log1p(-depth) * bowl + right * u + _wobble(rng, n_cup, 0.010)
     pivot = rise + right
     v = np.arange(1, n_handle + 1) / n_handle
     sag = np.where(v < 0.6, np.sin(0.5 * np.pi * v / 0.6), 1.0 - 0.4 * (v - 0.6) / 0.4)
@@ -123,25 +117,15 @@ def _cup(rng: np.random.Generator) -> Shape:
 
 
 def _contraction(rng: np.random.Generator) -> Shape:
-    """Return an advance, 22-35 rows inside a range of 5-10 %, and the breakout above it."""
-    n_advance, n_range = (int(n) for n in rng.integers((15, 22), (31, 36)))
-    top = rng.uniform(0.05, 0.15)
+    """Return 22-35 rows inside a range of 5-10 % and the breakout above it."""
+    n_range = int(rng.integers(22, 36))
     width = rng.uniform(0.025, 0.050)
-    advance = top * np.arange(1, n_advance + 1) / n_advance + _wobble(rng, n_advance, 0.012)
     inside = np.clip(_smooth(rng, n_range) * 0.6 * width, -0.85 * width, 0.85 * width)
-    levels = np.concatenate([advance, top + inside, [top + width + rng.uniform(0.035, 0.06)]])
-    return Shape(levels, n_advance - 1, width, rng.uniform(1.6, 3.2))
+    levels = np.concatenate([inside, [width + rng.uniform(0.025, 0.045)]])
+    return Shape(levels, -1, width, rng.uniform(1.6, 3.2))
 
 
-def _trend(rng: np.random.Generator) -> Shape:
-    """Return a dip of 15-25 rows and an advance of 60-100 rows at 0.3-0.55 % a day."""
-    n_dip, n_advance = (int(n) for n in rng.integers((15, 60), (26, 101)))
-    dip = np.full(n_dip, rng.uniform(-0.10, -0.05) / n_dip) + rng.normal(0.0, 0.008, n_dip)
-    advance = rng.normal(rng.uniform(0.003, 0.0055), 0.014, n_advance)
-    return Shape(np.cumsum(np.concatenate([dip, advance])), n_dip - 1, 0.0, 0.0)
-
-
-_SHAPES = {PatternKind.CUP: _cup, PatternKind.CONTRACTION: _contraction, PatternKind.TREND: _trend}
+_SHAPES = {PatternKind.CUP: _cup, PatternKind.CONTRACTION: _contraction}
 
 
 def _smooth(rng: np.random.Generator, n: int) -> Float:

@@ -1,9 +1,11 @@
 """How the synthetic market moves: log returns from a market, sectors and the names themselves.
 
-    return = beta x market + sector + own (fat-tailed) + results (a gap each quarter) + drift of the quarter
+    return = beta x market + sector + own (fat-tailed) + results (a gap each quarter)
 
-The market passes through bull, choppy and bear regimes (a Markov chain); the volatility of every factor and
-of every name clusters (GARCH(1,1) with unit mean).
+The market passes through calm, choppy and stormy regimes (a Markov chain); the volatility of every factor and
+of every name clusters (GARCH(1,1) with unit mean). No return is predictable from those before it: regimes,
+clusters and names differ in volatility, not in expected return, so rules that follow trends earn the market's
+drift less their costs. Drifts that last for weeks, even small ones, would have made them rich.
 """
 
 from __future__ import annotations
@@ -22,25 +24,22 @@ ROWS_PER_QUARTER = 63
 
 
 class Regime(NamedTuple):
-    """A state of the market: drift and volatility per day, mean stay in days, and where it goes next."""
+    """A state of the market: volatility per day, mean stay in days, and where it goes next."""
 
-    drift: float
     volatility: float
     stay: float
     next: tuple[int, int, int]  # regime that follows, one of three with equal chance
 
 
 REGIMES = (
-    Regime(0.0006, 0.0090, 170.0, (1, 1, 2)),  # bull
-    Regime(-0.0003, 0.0140, 60.0, (0, 0, 2)),  # choppy
-    Regime(-0.0020, 0.0200, 60.0, (0, 1, 0)),  # bear
+    Regime(0.0085, 170.0, (1, 1, 2)),  # calm
+    Regime(0.0120, 60.0, (0, 0, 2)),  # choppy
+    Regime(0.0160, 60.0, (0, 1, 0)),  # stormy
 )
 
 _SECTOR_VOLATILITY = 0.005
-_RESULTS_VOLATILITY = 0.065
-_MARKET_DRIFT = 0.0004
-_DRAG = 0.0005  # a day: what convexity, planted advances and takeover premiums add to the index
-_QUARTER_DRIFT = 0.0011
+_RESULTS_VOLATILITY = 0.05
+_MARKET_DRIFT = 0.00039
 _TAIL = (0.74, 0.08)  # z (a + b z^2) of a normal z: variance 1.00, kurtosis 6.9
 _OMEGA, _ALPHA, _BETA, _MAX_VARIANCE = 0.04, 0.08, 0.88, 9.0
 _ACTIVITY_MEMORY, _ACTIVITY_NOISE = 0.90, 0.22
@@ -65,7 +64,6 @@ def simulate_moves(rng: np.random.Generator, n_rows: int, names: Names) -> Moves
     """Return the daily moves of all names over `n_rows` sessions."""
     n = len(names.sector)
     regime = _regimes(rng, n_rows)
-    drift = np.array([r.drift for r in REGIMES])[regime]
     scale = np.array([r.volatility for r in REGIMES])[regime]
 
     n_factors = 1 + len(SECTORS)
@@ -75,25 +73,28 @@ def simulate_moves(rng: np.random.Generator, n_rows: int, names: Names) -> Moves
     activity = rng.standard_normal((n_rows, n))
     _remember(activity)
 
-    market = drift + scale * shocks[:, 0]
-    # Ten years of regimes can by luck be all bull or all bear; a default market should be neither.
+    market = scale * shocks[:, 0]
+    # Ten years can by luck be one long rise or fall; a default market should be neither.
     market += _MARKET_DRIFT - market.sum() / n_rows
     beta = rng.normal(1.05, 0.25, n)
     returns = shocks[:, n_factors:] * names.volatility
     returns += market[:, None] * beta
-    returns += _SECTOR_VOLATILITY * shocks[:, 1:n_factors][:, names.sector]
-    returns -= 0.5 * names.volatility**2 + _DRAG
-    quarter = rng.normal(0.0, _QUARTER_DRIFT, (n_rows // ROWS_PER_QUARTER + 1, n))
-    returns += np.repeat(quarter, ROWS_PER_QUARTER, axis=0)[:n_rows]
+    sectors = shocks[:, 1:n_factors]
+    sectors -= sectors.mean(axis=1, keepdims=True)  # relative to the market, which is their mean
+    returns += _SECTOR_VOLATILITY * sectors[:, names.sector]
     results = _results_days(rng, n_rows, n)
     returns[results] += rng.normal(-0.002, _RESULTS_VOLATILITY, int(results.sum()))
 
-    volatility = np.sqrt((clustering[:, n_factors:] * names.volatility) ** 2 + (scale**2)[:, None])
+    variance = (clustering[:, n_factors:] * names.volatility) ** 2
+    variance += ((clustering[:, 0] * scale) ** 2)[:, None] * beta**2
+    variance += ((_SECTOR_VOLATILITY * clustering[:, 1:n_factors]) ** 2)[:, names.sector]
+    returns -= 0.5 * variance  # or a day of high volatility, such as follows a breakout, would pay
+    volatility = np.sqrt(variance)
     return Moves(returns, volatility, results, activity)
 
 
 def _regimes(rng: np.random.Generator, n_rows: int) -> Int:
-    """Return int64[n_rows], the market's regime on each day, beginning with the bull."""
+    """Return int64[n_rows], the market's regime on each day, beginning with the calm."""
     leave, turn = rng.random(n_rows), rng.integers(0, 3, n_rows)
     regime = np.zeros(n_rows, np.int64)
     for t in range(1, n_rows):

@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.slab import ACTION_DTYPE, ActionKind, Float, Int, Universe
+from engine.slab import ActionKind, Float, Universe
+from feeds.adjust import as_actions, in_order
 from feeds.synthetic_events import (
     NO_ENDING,
     Lives,
@@ -33,6 +34,7 @@ from feeds.synthetic_returns import Flags, Moves, simulate_moves
 
 Records = NDArray[np.void]
 
+_OVERNIGHT, _OVERNIGHT_RESULTS = 0.3, 0.85  # the part of a day's variance before the open
 _ILLIQUID_USD = 1_200_000.0  # a day; names below have sessions without a trade
 
 
@@ -108,18 +110,24 @@ def ticks(price: Float) -> Float:
 
 
 def _intraday(rng: np.random.Generator, path: Float, moves: Moves) -> Prices:
-    """Return open, high, low and close around the path of closes."""
-    overnight = rng.random(path.shape)  # the part of the day's move before the open
-    overnight *= 0.5
-    overnight[moves.results] = 0.85
-    overnight -= 1.0
-    overnight *= moves.log_return
-    overnight += moves.volatility * (rng.random(path.shape) - 0.5)
-    opened = path * np.exp(overnight)
-    # A spike is a fraction of the day's volatility, mostly small: the square of a uniform number.
-    high = np.maximum(opened, path) * (1.0 + moves.volatility * rng.random(path.shape) ** 2)
-    low = np.minimum(opened, path) / (1.0 + moves.volatility * rng.random(path.shape) ** 2)
-    return Prices(opened, high, low, path.copy())
+    """Return open, high, low and close around the path of closes.
+
+    The night and the day are independent, and high and low are distributed as those of a Brownian path from
+    open to close: after a stop is touched, the rest of the day is as likely to recover as to go on. Narrower
+    ranges would touch a stop only on days that close worse, and give stops an edge that no market gives.
+    """
+    overnight = np.where(moves.results, _OVERNIGHT_RESULTS, _OVERNIGHT)
+    day = (1.0 - overnight) * moves.log_return
+    day += np.sqrt(overnight * (1.0 - overnight)) * moves.volatility * rng.standard_normal(path.shape)
+    middle = path * np.exp(-0.5 * day)
+    variance = (1.0 - overnight) * moves.volatility**2
+
+    def reach() -> Float:
+        """Return how far the day's path goes from the middle of open and close, to one side."""
+        return np.sqrt(0.25 * day**2 + 0.5 * variance * rng.standard_exponential(path.shape))
+
+    high, low = middle * np.exp(reach()), middle * np.exp(-reach())
+    return Prices(path * np.exp(-day), high, low, path.copy())
 
 
 def _confine(prices: Prices, path: Float, planted: Records) -> None:
@@ -183,17 +191,12 @@ def _actions(close: Float, shares: Float, payments: Payments, splits: Splits, li
     amount = np.round(payments.fraction * previous, 2)
     paid = amount > 0.0
     ended = np.flatnonzero(lives.ending != NO_ENDING)
-    actions = np.concatenate(
-        [
-            _records(splits.row, splits.symbol, ActionKind.SPLIT, splits.ratio),
-            _records(payments.row[paid], payments.symbol[paid], ActionKind.DIVIDEND, amount[paid]),
-            _records(lives.last[ended] + 1, ended, lives.ending[ended], 0.0),
-        ]
+    return in_order(
+        np.concatenate(
+            [
+                as_actions(splits.row, splits.symbol, ActionKind.SPLIT, splits.ratio),
+                as_actions(payments.row[paid], payments.symbol[paid], ActionKind.DIVIDEND, amount[paid]),
+                as_actions(lives.last[ended] + 1, ended, lives.ending[ended], np.zeros(len(ended))),
+            ]
+        )
     )
-    return actions[np.lexsort((actions["kind"], actions["symbol"], actions["row"]))]
-
-
-def _records(row: Int, symbol: Int, kind: int | Int, value: float | Float) -> Records:
-    records = np.empty(len(row), ACTION_DTYPE)
-    records["row"], records["symbol"], records["kind"], records["value"] = (row, symbol, kind, value)
-    return records

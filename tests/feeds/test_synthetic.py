@@ -11,7 +11,7 @@ import exchange_calendars
 import numpy as np
 import pytest
 
-from engine.errors import ConfigError, EngineError
+from engine.errors import ConfigError, DataError
 from engine.slab import ActionKind, Bars, join
 from feeds.synthetic import SyntheticMarket, synthetic_minutes
 from feeds.synthetic_names import MAX_SYMBOLS, SECTORS
@@ -44,7 +44,8 @@ def traded_bars(bars: Bars, symbol: int) -> tuple[list[int], list[tuple[float, f
     """Return the rows with volume and their (high, low, close, volume)."""
     rows = [t for t in range(bars.n_rows) if bars.volume[t, symbol] > 0]
     fields = (bars.high, bars.low, bars.close, bars.volume)
-    return rows, [tuple(float(field[t, symbol]) for field in fields) for t in rows]
+    high, low, close, volume = (field[rows, symbol].tolist() for field in fields)
+    return rows, list(zip(high, low, close, volume, strict=True))
 
 
 def of_kind(bars: Bars, *kinds: ActionKind) -> list[tuple[int, int, float]]:
@@ -89,11 +90,11 @@ def test_every_parameter_changes_the_fingerprint() -> None:
 )
 def test_a_parameter_out_of_range_is_refused_by_name(parameter: str, value: int) -> None:
     with pytest.raises(ConfigError, match=f"{parameter} must be a whole number from .* was {value}"):
-        SyntheticMarket(**{parameter: value})
+        SyntheticMarket(**{parameter: value})  # type: ignore[arg-type]
 
 
 def test_an_unknown_adjustment_is_refused_with_the_choices() -> None:
-    with pytest.raises(ConfigError, match="one of raw, split, total_return, was 'close'"):
+    with pytest.raises(DataError, match="must be raw, split or total_return, was 'close'"):
         SyntheticMarket(adjustment="close")
 
 
@@ -126,7 +127,7 @@ async def test_slabs_of_any_size_join_to_the_whole(n_rows: int) -> None:
 
 
 async def test_slabs_of_no_rows_are_refused() -> None:
-    with pytest.raises(EngineError, match="n_rows must be at least 1, was 0"):
+    with pytest.raises(DataError, match="rows per slab must be >= 1, was 0"):
         await anext(aiter(market().slabs(0)))
 
 
@@ -158,7 +159,7 @@ def test_markets_of_any_size_can_be_made(n_symbols: int, years: int) -> None:
 
 
 def test_even_a_market_of_five_names_and_two_years_has_each_pattern() -> None:
-    assert {int(kind) for kind in market(n_symbols=5, years=2).planted["kind"]} == {0, 1, 2}
+    assert {int(kind) for kind in market(n_symbols=5, years=2).planted["kind"]} == {0, 1}
 
 
 # Bars
@@ -297,7 +298,7 @@ def test_takeovers_pay_a_premium_and_failures_follow_a_long_decline() -> None:
 
 
 def test_both_directions_of_split_occur() -> None:
-    ratios = {ratio for _, _, ratio in of_kind(market("raw", n_symbols=120, years=4).bars, ActionKind.SPLIT)}
+    ratios = {ratio for _, _, ratio in of_kind(market("raw", n_symbols=300, years=10).bars, ActionKind.SPLIT)}
     assert ratios == {2.0, 1.5, 0.1}
 
 
@@ -428,11 +429,11 @@ def is_contraction_breakout(rows: list[tuple[float, float, float, float]], t: in
 RULES = {PatternKind.CUP: is_cup_breakout, PatternKind.CONTRACTION: is_contraction_breakout}
 
 
-@pytest.mark.parametrize(("kind", "at_least"), [(PatternKind.CUP, 20), (PatternKind.CONTRACTION, 30)])
-def test_planted_breakouts_satisfy_the_rules_of_their_strategy(kind: PatternKind, at_least: int) -> None:
-    feed = market(n_symbols=80, years=4)
+@pytest.mark.parametrize("kind", PatternKind)
+def test_planted_breakouts_satisfy_the_rules_of_their_strategy(kind: PatternKind) -> None:
+    feed = market(n_symbols=300, years=10)
     planted = feed.planted[feed.planted["kind"] == kind]
-    assert len(planted) == feed.n_planted(kind) >= at_least
+    assert len(planted) == feed.n_planted(kind) >= 20
     for pattern in planted:
         rows, bars = traded_bars(feed.bars, int(pattern["symbol"]))
         assert RULES[kind](bars, rows.index(pattern["row"])), pattern
@@ -446,30 +447,56 @@ def test_a_cup_is_not_seen_in_a_bar_that_was_not_planted_for_it() -> None:
         rows, bars = traded_bars(feed.bars, symbol)
         seen |= {(symbol, rows[t]) for t in range(120, len(rows)) if is_cup_breakout(bars, t)}
     assert cups <= seen
-    assert len(seen) < 4 * len(cups)  # chance finds some, as in real data: not everything is a cup
-
-
-def test_planted_trends_advance_to_new_highs() -> None:
-    feed = market(n_symbols=80, years=4)
-    gains = [
-        feed.bars.close[p["row"], p["symbol"]] / feed.bars.close[p["base"], p["symbol"]] - 1
-        for p in feed.planted
-        if p["kind"] == PatternKind.TREND
-    ]
-    assert len(gains) >= 15
-    assert np.median(gains) > 0.2
+    assert len(seen) < 0.2 * feed.n_bars / 252  # chance finds some, as in real data, but they are rare
 
 
 def test_what_follows_a_planted_breakout_is_modest() -> None:
-    feed = market(n_symbols=150, years=6)
-    later = []
-    for p in feed.planted[feed.planted["kind"] != PatternKind.TREND]:
-        close = feed.bars.close[p["row"] : p["row"] + 21, p["symbol"]]
-        later += [close[20] / close[0] - 1] if len(close) == 21 else []
-    later = np.array(later)[~np.isnan(later)]
-    assert len(later) > 100
-    assert -0.03 < np.median(later) < 0.05
+    feed = market(n_symbols=300, years=10)
+    inside = feed.planted[feed.planted["row"] + 20 < feed.n_rows]
+    row, symbol = inside["row"], inside["symbol"]
+    later = feed.bars.close[row + 20, symbol] / feed.bars.close[row, symbol] - 1
+    later = later[~np.isnan(later)]
+    assert len(later) > 40
+    assert -0.05 < np.median(later) < 0.05
     assert 0.35 < np.mean(later > 0) < 0.65
+
+
+# Fairness: what a rule can earn here beyond the drift of the market would be an artefact
+
+
+def test_neither_names_nor_the_market_continue_or_reverse_what_they_did() -> None:
+    bars = market("total_return", n_symbols=300, years=10).bars
+    for rows in (1, 20, 60):
+        level = np.log(bars.close[::rows])
+        move = np.diff(level, axis=0)
+        own = move - np.nanmean(move, axis=1, keepdims=True)
+        both = ~np.isnan(own[1:] + own[:-1])
+        assert abs(np.corrcoef(own[1:][both], own[:-1][both])[0, 1]) < 0.02, rows
+        index = np.diff(np.log(bars.benchmark[::rows, 0]))
+        assert abs(np.corrcoef(index[1:], index[:-1])[0, 1]) < 2.5 / np.sqrt(len(index)), rows
+
+
+def test_what_was_strong_or_volatile_earns_no_more_than_the_rest() -> None:
+    bars = market("total_return", n_symbols=300, years=10).bars
+    move = bars.close[1:] / bars.close[:-1] - 1
+    rows = range(60, len(move) - 20, 20)
+    past = np.array([np.prod(1 + move[t - 60 : t], axis=0) for t in rows])
+    recent = np.array([np.std(move[t - 10 : t], axis=0) / np.std(move[t - 60 : t], axis=0) for t in rows])
+    later = np.array([bars.close[t + 20] / bars.close[t] - 1 for t in rows])
+    later -= np.nanmean(later, axis=1, keepdims=True)
+    for name, measure in (("strength", past), ("volatility", recent)):
+        top = measure > np.nanquantile(measure, 0.8, axis=1, keepdims=True)
+        gain = later[top & ~np.isnan(later)]
+        assert abs(gain.mean()) < 0.005, name
+
+
+def test_a_stop_inside_the_day_is_neither_lucky_nor_unlucky() -> None:
+    bars = market(n_symbols=300, years=10).bars
+    for side, stop in ((bars.low, 0.98 * bars.open), (bars.high, 1.02 * bars.open)):
+        touched = side <= stop if side is bars.low else side >= stop
+        after = (bars.close / stop)[touched & (bars.volume > 0)] - 1
+        assert len(after) > 50_000
+        assert abs(after.mean()) < 0.001
 
 
 # Minutes
