@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numba.core import config as numba_config
 from numpy.typing import NDArray
 
 from brokers.config import DeskConfig, Intrabar, Mode, PortfolioAction, Sizing, SpreadModel
@@ -15,6 +16,11 @@ from engine.intake import Intake
 from engine.slab import ACTION_DTYPE, NS_PER_DAY, ActionKind, Bars, Tape, Universe
 
 START = 14_000 * NS_PER_DAY
+
+
+def examples(n: int) -> int:
+    """Return how many random markets a property sees: a tenth when kernels run uncompiled, and so slowly."""
+    return max(4, n // 10) if numba_config.DISABLE_JIT else n
 
 
 @dataclass

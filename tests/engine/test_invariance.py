@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from brokers.config import Mode
 from engine.errors import DataError
 from engine.slab import Bars
-from tests.brokers.random_market import Case, random_case
+from tests.brokers.random_market import Case, examples, random_case
 from tests.engine.driven_loop import drive, driven, make_loop, pieces
 
 seeds = st.integers(0, 2**32 - 1)
 rows = st.integers(1, 59)
-some = settings(deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate], max_examples=40)
+some = settings(deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate], max_examples=examples(40))
 
 
 def with_benchmark(case: Case, seed: int) -> Case:
@@ -83,14 +83,14 @@ def perturbed(bars: Bars, cut: int, seed: int) -> Bars:
     return replace(bars, **later, actions=bars.actions[bars.actions["row"] < cut])
 
 
-@settings(some, max_examples=10)
+@settings(some, max_examples=examples(10))
 @given(seeds)
 def test_a_strategy_that_works_row_by_row_makes_no_difference(seed: int) -> None:
     case = random_case(seed)
     assert driven(case, [case.bars], row_by_row=True) == driven(case, [case.bars])
 
 
-@settings(some, max_examples=10)
+@settings(some, max_examples=examples(10))
 @given(seeds)
 def test_a_desk_with_no_room_to_write_grows_and_loses_nothing(seed: int) -> None:
     case = random_case(seed)
