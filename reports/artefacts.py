@@ -32,22 +32,28 @@ from engine.events import (
     Signals,
     Trades,
 )
+from reports.attribution import Attribution, Part
 from reports.files import Column, Dates, chosen, floats, integers, money, shares, text, write_csv
 from reports.metrics import DEFINITIONS, METRICS
-from reports.performance import Performance, Summary
-from reports.recorder import Recorder
+from reports.performance import Contribution, Performance, Summary
+from reports.recorder import BLEND, Recorder
 
 Rows = NDArray[np.void]
 Table = tuple[Sequence[str], Sequence[Column]]
 
+SOMETIMES = (
+    "trades/risk_events.csv", "performance/attribution_sector.csv", "performance/attribution_symbol.csv",
+)  # fmt: skip
 QUALITY_COLUMNS = ("file", "row", "symbol", "date", "reason", "detail")
 _ENDED_EARLY = (OrderStatus.CANCELLED, OrderStatus.EXPIRED, OrderStatus.REJECTED)
 
 
 def write_run(
-    directory: Path, recorder: Recorder, summary: Summary, quarantined: Mapping[str, Sequence[Any]]
-) -> list[Path]:
-    """Write every CSV file of a run under `directory`; return their paths."""
+    directory: Path, recorder: Recorder, summary: Summary, quarantined: Mapping[str, Sequence[Any]],
+    attribution: Attribution | None = None,
+) -> list[Path]:  # fmt: skip
+    """Write every CSV file of a run under `directory`; return their paths. `attribution`: None where it
+    is not known, then there are no files by sector and symbol."""
     dates = Dates(recorder.equity().ts)
     tables: dict[str, Table] = {
         "trades/signals.csv": signals_table(recorder, dates),
@@ -60,14 +66,17 @@ def write_run(
         "combined/summary.csv": metrics_table(summary.combined_rows()),
         "performance/metrics.csv": metrics_table(summary.account_rows()),
         "performance/conventions.csv": conventions_table(summary),
-        "performance/attribution.csv": attribution_table(summary),
+        "performance/attribution.csv": attribution_table(summary, attribution),
         "data_quality.csv": quality_table(quarantined),
     }
-    risk = directory / "trades/risk_events.csv"
     if len(recorder.rows(RiskEvents)):
         tables["trades/risk_events.csv"] = risk_table(recorder, dates)
-    else:
-        risk.unlink(missing_ok=True)  # Of an earlier run into the same folder
+    if attribution is not None:
+        tables["performance/attribution_sector.csv"] = parts_table(attribution, "sector")
+        tables["performance/attribution_symbol.csv"] = parts_table(attribution, "symbol", "sector")
+    for name in SOMETIMES:
+        if name not in tables:
+            (directory / name).unlink(missing_ok=True)  # Of an earlier run into the same folder
     for name, (header, columns) in tables.items():
         write_csv(directory / name, header, columns)
     return [directory / name for name in tables]
@@ -191,11 +200,49 @@ def conventions_table(summary: Summary) -> Table:
     )  # fmt: skip
 
 
-def attribution_table(summary: Summary) -> Table:
-    parts = summary.attribution
-    return ("strategy", "return", "weight", "contribution"), (
-        text(part.strategy for part in parts),
-        *(floats(np.array([part[i] for part in parts])) for i in (1, 2, 3)),
+def attribution_table(summary: Summary, attribution: Attribution | None) -> Table:
+    """contribution: profit over the capital of all; linked: Carino. Strategies of a blend have no capital
+    of their own: no return, no weight."""
+    header = ("strategy", "return", "weight", "contribution")
+    own = {part.strategy: part for part in summary.attribution}
+    if attribution is None:
+        rows = [[*part[1:], np.nan, np.nan] for part in own.values()]
+        names = list(own)
+    else:
+        earned = {part.key[0]: part for part in attribution.by("strategy")}
+        # Sleeves first, in their order; one that never traded earned nothing
+        names = [*(name for name in own if name != BLEND), *(name for name in earned if name not in own)]
+        names += [BLEND] if BLEND in earned else []
+        rows = [_contribution(own.get(name), earned.get(name)) for name in names]
+    table = np.array(rows, np.float64).reshape(-1, 5)
+    return (*header, "linked", "profit"), (text(names), *(floats(table[:, i]) for i in range(5)))
+
+
+def _contribution(own: Contribution | None, earned: Part | None) -> list[float]:
+    total_return, weight = (own.total_return, own.weight) if own is not None else (np.nan, np.nan)
+    if earned is None:
+        return [total_return, weight, 0.0, 0.0, 0.0]
+    linked = np.nan if earned.linked is None else earned.linked
+    # A sleeve's own return says it to the last digit; the sum over its lots to the last but one
+    return [
+        total_return,
+        weight,
+        earned.contribution if own is None or own.strategy == BLEND else own.contribution,
+        linked,
+        earned.profit_usd,
+    ]
+
+
+def parts_table(attribution: Attribution, *names: str) -> Table:
+    """One row per group: what it earned, over the capital, and linked."""
+    parts = attribution.by(*names)
+    figures = np.array(
+        [[p.contribution, np.nan if p.linked is None else p.linked, p.profit_usd] for p in parts]
+    )
+    figures = figures.reshape(-1, 3)
+    return (*names, "contribution", "linked", "profit"), (
+        *(text(part.key[i] for part in parts) for i in range(len(names))),
+        *(floats(figures[:, i]) for i in range(3)),
     )
 
 

@@ -37,6 +37,7 @@ from engine.events import (
     Trades,
 )
 from engine.slab import Bars, Universe
+from reports.marks import Marks
 from strategies.aggregation import BLEND_MEASUREMENTS
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class Recorder:
         self._batches: dict[type[Batch], list[NDArray[np.void]]] = {kind: [] for kind in DTYPES}
         self._equity: list[Equity] = []
         self._benchmark: list[NDArray[np.float64]] = []
+        self.marks = Marks()
         self._digests: dict[str, Any] = {}
 
     @classmethod
@@ -112,14 +114,18 @@ class Recorder:
         name = f"Signals {rows['strategy'][0]}" if kind is Signals else kind.__name__
         self._digest(name, rows)
         self._batches[kind].append(rows)
+        if kind is Fills:
+            self.marks.on_fills(rows)
 
     def on_equity(self, event: Equity) -> None:
         for name in ("ts", "cash", "gross", "equity"):
             self._digest(f"Equity {name}", getattr(event, name))
         self._equity.append(event)
+        self.marks.on_slab_done()
 
     def on_bars(self, event: Bars) -> None:
         self._benchmark.append(event.benchmark[:, 0].copy())
+        self.marks.on_bars(event)
 
     def rows(self, kind: type[Batch]) -> NDArray[np.void]:
         """Return all rows of a kind: signals by (ts, strategy, symbol), others in the order they happened."""

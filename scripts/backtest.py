@@ -182,11 +182,12 @@ def write_files(
 ) -> list[Path]:
     """Write the CSV files, and run.json last: a folder that has it is complete."""
     from reports.artefacts import write_run
+    from reports.attribution import attribute
     from reports.manifest import write_manifest
 
     manifest_path = directory / "run.json"
     manifest_path.unlink(missing_ok=True)
-    paths = write_run(directory, run.recorder, summary, run.quality.table)
+    paths = write_run(directory, run.recorder, summary, run.quality.table, attribute(run.recorder))
     now = time.perf_counter()
     run.seconds.update(report=now - reporting, total=now - started)
     write_manifest(manifest_path, {**described(run, summary), "timings": timings(run, started_at)})

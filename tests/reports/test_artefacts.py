@@ -26,7 +26,7 @@ HEADERS = {
     "combined/summary.csv": ",".join(("strategy", *METRICS)),
     "performance/metrics.csv": ",".join(("strategy", *METRICS)),
     "performance/conventions.csv": "metric,title,unit,convention,remarks",
-    "performance/attribution.csv": "strategy,return,weight,contribution",
+    "performance/attribution.csv": "strategy,return,weight,contribution,linked,profit",
     "data_quality.csv": "file,row,symbol,date,reason,detail",
 }
 

@@ -66,6 +66,7 @@ def test_a_backtest_prints_its_figures_and_writes_its_files(data, capsys):
         "trades/signals.csv", "trades/orders.csv", "trades/fills.csv", "trades/cashflows.csv",
         "trades/rejections.csv", "trades/trades.csv", "combined/equity_curve.csv", "combined/summary.csv",
         "performance/metrics.csv", "performance/conventions.csv", "performance/attribution.csv",
+        "performance/attribution_sector.csv", "performance/attribution_symbol.csv",
         "data_quality.csv", "run.json",
     }  # fmt: skip
     assert len(table("out/combined/equity_curve.csv")) == N_DAYS
