@@ -42,6 +42,12 @@ def lowest_prior_low(state, s, n_bars):
 
 
 @step
+def has_gained(lot, close, gain):
+    """Return whether a close is at least `gain` above the first fill; 12 is 20 % above 10, which 12/10 - 1 is not."""
+    return close >= lot.first_price * (1.0 + gain)
+
+
+@step
 def exit_reason(state, lot, rules, s, close, market):
     """Return why the whole lot must be sold at the next open, 0 for no reason."""
     if rules.sma_bars > 0 and close < mean_close(state, s, rules.sma_bars):
@@ -50,9 +56,8 @@ def exit_reason(state, lot, rules, s, close, market):
         return EXIT_LOW
     if lot.bars_held <= rules.failed_breakout_bars and close < lot.pivot:
         return FAILED_BREAKOUT
-    gain = close / lot.first_price - 1.0
     quick = rules.quick_gain > 0.0 and lot.quick == 1 and lot.bars_held < rules.quick_hold_bars
-    if rules.take_profit_gain > 0.0 and gain >= rules.take_profit_gain and not quick:
+    if rules.take_profit_gain > 0.0 and has_gained(lot, close, rules.take_profit_gain) and not quick:
         return PROFIT_TAKE
     if rules.max_holding_bars > 0 and lot.bars_held >= rules.max_holding_bars:
         return MAX_HOLDING
@@ -65,7 +70,7 @@ def exit_reason(state, lot, rules, s, close, market):
 def note_gain(lot, rules, close):
     """Remember that a gain of `quick_gain` came within `quick_bars`."""
     quick = rules.quick_gain > 0.0 and lot.bars_held <= rules.quick_bars
-    if quick and close / lot.first_price - 1.0 >= rules.quick_gain:
+    if quick and has_gained(lot, close, rules.quick_gain):
         lot.quick = 1
 
 
@@ -73,7 +78,7 @@ def note_gain(lot, rules, close):
 def scale_out_quantity(lot, rules, close):
     """Return how much of the lot the scale-out rule sells now, 0 for nothing."""
     if rules.scale_out_gain > 0.0 and lot.scaled == 0:
-        if close / lot.first_price - 1.0 >= rules.scale_out_gain:
+        if has_gained(lot, close, rules.scale_out_gain):
             return np.int64(np.floor(lot.quantity * rules.scale_out_fraction))
     return np.int64(0)
 

@@ -663,17 +663,17 @@ class ReferenceDesk:
                 continue
             lot, close = account.lots[s], self.bar(s)[3]
             r = self.rules[lot.strategy]
-            gain = close / lot.first_price - 1.0
-            if r.quick_gain > 0 and lot.bars_held <= r.quick_bars and gain >= r.quick_gain:
+            first = lot.first_price
+            if r.quick_gain > 0 and lot.bars_held <= r.quick_bars and close >= first * (1 + r.quick_gain):
                 lot.quick = True
-            reason = self.why_sell(s, lot, r, close, gain)
+            reason = self.why_sell(s, lot, r, close)
             if reason:
                 self.queue(a, s, lot.quantity, True, reason)
                 continue
             if (
                 r.scale_out_gain > 0
                 and not lot.scaled
-                and gain >= r.scale_out_gain
+                and close >= first * (1 + r.scale_out_gain)
                 and s not in account.exits
             ):
                 part = math.floor(lot.quantity * r.scale_out_fraction)
@@ -685,7 +685,7 @@ class ReferenceDesk:
                 if level > lot.stop or (level == level and lot.stop != lot.stop):
                     lot.stop = level
 
-    def why_sell(self, s: int, lot: Lot, r: ExitRules, close: float, gain: float) -> int:
+    def why_sell(self, s: int, lot: Lot, r: ExitRules, close: float) -> int:
         closes = [bar[0] for bar in self.history[s]]
         if r.sma_bars and len(closes) >= r.sma_bars and close < sum(closes[-r.sma_bars :]) / r.sma_bars:
             return Reason.EXIT_SMA
@@ -695,7 +695,7 @@ class ReferenceDesk:
         if r.failed_breakout_bars and lot.bars_held <= r.failed_breakout_bars and close < lot.pivot:
             return Reason.FAILED_BREAKOUT
         patient = lot.quick and lot.bars_held < r.quick_hold_bars
-        if r.take_profit_gain and gain >= r.take_profit_gain and not patient:
+        if r.take_profit_gain and close >= lot.first_price * (1 + r.take_profit_gain) and not patient:
             return Reason.PROFIT_TAKE
         if r.max_holding_bars and lot.bars_held >= r.max_holding_bars:
             return Reason.MAX_HOLDING
