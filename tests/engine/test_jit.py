@@ -1,0 +1,114 @@
+"""The kernel cache is private and keyed by its sources; kernels are IEEE, sequential and see records."""
+
+from __future__ import annotations
+
+import ast
+import os
+import shutil
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numba import typeof
+
+from engine import jit
+from engine.desk import LOT_DTYPE, allocate_outbox, allocate_state
+from engine.errors import EngineError
+
+ROOT = Path(jit.__file__).resolve().parent.parent
+KERNEL_FILES = sorted(p for package in jit._KERNEL_PACKAGES for p in (ROOT / package).glob("*.py"))
+
+
+def test_the_cache_folder_belongs_to_its_owner_alone() -> None:
+    status = jit.CACHE_DIR.stat()
+    assert status.st_uid == os.getuid()
+    assert stat.S_IMODE(status.st_mode) & 0o022 == 0
+
+
+def test_a_cache_folder_that_others_can_write_is_refused(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o777)
+    with pytest.raises(EngineError, match="must not be writable by others, was mode 777; run: chmod 700"):
+        jit._private_directory(shared)
+    assert stat.S_IMODE(jit._private_directory(tmp_path / "new").stat().st_mode) == 0o700
+
+
+def test_the_cache_root_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SMALLCAP_CACHE_DIR", str(tmp_path))
+    assert jit.cache_root() == tmp_path
+    monkeypatch.delenv("SMALLCAP_CACHE_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert jit.cache_root() == tmp_path / "smallcap"
+
+
+def test_any_edit_of_a_kernel_source_changes_the_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for package in jit._KERNEL_PACKAGES:
+        (tmp_path / package).mkdir()
+        for path in (ROOT / package).glob("*.py"):
+            shutil.copy(path, tmp_path / package)
+    monkeypatch.setattr(jit, "_ROOT", tmp_path)
+    before = jit.source_hash()
+    assert jit.source_hash() == before
+    for path in (tmp_path / "engine" / "ledger.py", tmp_path / "risk" / "sizing.py"):
+        text = path.read_text()
+        path.write_text(text + "# edited\n")
+        assert jit.source_hash() != before
+        path.write_text(text)
+    (tmp_path / "strategies" / "new.py").write_text("")
+    assert jit.source_hash() != before
+
+
+def test_a_record_view_has_the_same_compiled_type_as_the_array() -> None:
+    plain = np.zeros((2, 3), LOT_DTYPE)
+    assert typeof(plain) == typeof(plain.view(np.recarray))
+
+
+def test_rows_of_the_desk_can_be_written_by_attribute_when_kernels_run_uncompiled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(jit.numba_config, "DISABLE_JIT", 1)
+    state, out = allocate_state(1, 2, 1, 22, blend=True), allocate_outbox(1, 1, 4)
+    lot = state.lots[0, 1]
+    lot.quantity = 7
+    out.orders[2].seq = 9
+    assert state.lots["quantity"].tolist() == [[0, 7]]
+    assert out.orders["seq"].tolist() == [0, 0, 9, 0]
+
+
+def test_a_kernel_divides_by_zero_as_numpy_does_compiled_or_not() -> None:
+    def ratio(values: np.ndarray) -> float:
+        return values[0] / values[1]
+
+    kernel = jit.kernel(ratio) if jit.numba_config.DISABLE_JIT else jit._interpreted(ratio)
+    assert np.isnan(kernel(np.zeros(2)))
+    assert kernel(np.array([1.0, 0.0])) == np.inf
+
+
+@pytest.mark.parametrize("path", KERNEL_FILES, ids=lambda p: f"{p.parent.name}/{p.name}")
+def test_no_kernel_uses_fastmath_parallel_loops_or_running_sums(path: Path) -> None:
+    """They give other bits on another machine, thread count or cutting."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.keyword):
+            assert node.arg not in ("fastmath", "parallel"), f"line {node.value.lineno}"
+        if isinstance(node, (ast.Name, ast.Attribute)):
+            name = node.id if isinstance(node, ast.Name) else node.attr
+            assert name not in ("prange", "fastmath"), f"line {node.lineno}"
+        if isinstance(node, ast.FunctionDef) and _compiled(node):
+            for inner in ast.walk(node):
+                assert getattr(inner, "attr", "") not in ("cumsum", "nancumsum"), f"line {node.lineno}"
+
+
+def _compiled(function: ast.FunctionDef) -> bool:
+    return any(isinstance(d, ast.Name) and d.id in ("kernel", "step") for d in function.decorator_list)
+
+
+def test_only_the_jit_module_compiles() -> None:
+    """Every kernel goes through `kernel` or `step`, so every one has the same arithmetic."""
+    for path in KERNEL_FILES:
+        if path == ROOT / "engine" / "jit.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            name = getattr(node, "attr", getattr(node, "id", ""))
+            assert name not in ("njit", "jit", "vectorize", "guvectorize", "cfunc"), f"{path}:{node.lineno}"  # type: ignore[attr-defined]
