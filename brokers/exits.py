@@ -43,7 +43,7 @@ def lowest_prior_low(state, s, n_bars):
 
 @step
 def has_gained(lot, close, gain):
-    """Return whether a close is at least `gain` above the first fill; 12 is 20 % above 10, which 12/10 - 1 is not."""
+    """Return whether a close is at least `gain` above the first fill. (12 / 10 - 1 is less than 0.2.)"""
     return close >= lot.first_price * (1.0 + gain)
 
 
@@ -77,9 +77,9 @@ def note_gain(lot, rules, close):
 @step
 def scale_out_quantity(lot, rules, close):
     """Return how much of the lot the scale-out rule sells now, 0 for nothing."""
-    if rules.scale_out_gain > 0.0 and lot.scaled == 0:
-        if has_gained(lot, close, rules.scale_out_gain):
-            return np.int64(np.floor(lot.quantity * rules.scale_out_fraction))
+    wanted = rules.scale_out_gain > 0.0 and lot.scaled == 0
+    if wanted and has_gained(lot, close, rules.scale_out_gain):
+        return np.int64(np.floor(lot.quantity * rules.scale_out_fraction))
     return np.int64(0)
 
 

@@ -232,12 +232,17 @@ def waiting_phase(state, out, params, tape, t, phase):
                             order, phase, tape.open[t, s], tape.high[t, s], tape.low[t, s],
                             tape.close[t, s],
                         )  # fmt: skip
-                        if place == EXIT and phase == INTRABAR and not np.isnan(price):
-                            if lot_leaves_first(
-                                state, params, state.lots[a, s], order,
-                                tape.open[t, s], tape.high[t, s], tape.low[t, s],
-                            ):  # fmt: skip
-                                price = np.nan
+                    inside = place == EXIT and phase == INTRABAR and not np.isnan(price)
+                    if inside and lot_leaves_first(
+                        state,
+                        params,
+                        state.lots[a, s],
+                        order,
+                        tape.open[t, s],
+                        tape.high[t, s],
+                        tape.low[t, s],
+                    ):
+                        price = np.nan
                     if not np.isnan(price):
                         if place == EXIT:
                             fill_exit(state, out, params, ts, a, s, price, tape.volume[t, s])

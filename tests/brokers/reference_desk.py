@@ -1,8 +1,8 @@
 """A second desk: slow, obvious, plain Python, written from the domain specification (sections 0, 5, 8 and 9).
 
-It shares no code with the compiled desk; only enums, the configuration and the exit rules are common language. Money
-is int micro-dollars. Where the specification is silent it follows
-the desk, and says so with the word "Silent".
+It shares no code with the compiled desk; only enums, the configuration and the exit rules are common
+language. Money is int micro-dollars. Where the specification is silent it follows the desk, and says so
+with the word "Silent".
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import statistics
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from brokers.config import DeskConfig, Intrabar, Mode, PortfolioAction, Sizing, SpreadModel
@@ -163,19 +164,16 @@ class ReferenceDesk:
         closes = [bar[0] for bar in self.history[s][-21:]]
         if len(closes) < 21:
             return NAN
-        return statistics.stdev(math.log(b / a) for a, b in zip(closes, closes[1:], strict=False))
+        return statistics.stdev(math.log(b / a) for a, b in pairwise(closes))
 
     def spread(self, s: int) -> float:
         bars = self.history[s][-21:]
-        pairs = [corwin_schultz(a, b) for a, b in zip(bars, bars[1:], strict=False)]
+        pairs = [corwin_schultz(a, b) for a, b in pairwise(bars)]
         return min(sum(pairs) / len(pairs), 0.0150) if pairs else 0.0
 
     def atr(self, s: int, n: int) -> float:
         bars = self.history[s]
-        ranges = [
-            max(high, before[0]) - min(low, before[0])
-            for before, (_, high, low, _) in zip(bars, bars[1:], strict=False)
-        ]
+        ranges = [max(high, before[0]) - min(low, before[0]) for before, (_, high, low, _) in pairwise(bars)]
         if len(ranges) < n:
             return NAN
         value = sum(ranges[:n]) / n
@@ -904,8 +902,8 @@ class ReferenceDesk:
         if x["order_type"] == OrderType.TRAILING_STOP and trigger != trigger:
             trigger = ref + x["trail"]
         order = Order(
-            s, leader, 1, quantity, x["order_type"], x["tif"], int(Reason.SIGNAL), x["limit"], trigger, x["trail"],
-            x["open_max"], x["pivot"], x["target"], x["structure_stop"], x["stop_distance"], ref,
+            s, leader, 1, quantity, x["order_type"], x["tif"], int(Reason.SIGNAL), x["limit"], trigger,
+            x["trail"], x["open_max"], x["pivot"], x["target"], x["structure_stop"], x["stop_distance"], ref,
         )  # fmt: skip
         account.entries[s] = order
         self.status(a, order, OrderStatus.ACCEPTED)

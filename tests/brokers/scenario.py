@@ -17,6 +17,7 @@ from tests.brokers.random_market import Named, tape_of
 
 Bar = tuple[float, ...] | None  # open, high, low, close and, if not a million, volume
 FLAT: Bar = (10.0, 10.0, 10.0, 10.0)
+NO_RULES = ExitRules()
 BARE: dict[str, Any] = {
     "capital_usd": 10_000.0, "position_sizing": Sizing.FIXED_NOTIONAL, "fixed_notional_usd": 1_000.0,
     "max_positions": None, "max_name": None, "sector_limits": None, "max_gross": None, "adv_cap": None,
@@ -49,7 +50,8 @@ class Played:
     def rejections(self) -> list[tuple[int, int, str]]:
         """(row, symbol, why)."""
         return [
-            (self.row(x["ts"]), int(x["symbol"]), Reason(int(x["reason"])).name.lower()) for x in self.done.rejections
+            (self.row(x["ts"]), int(x["symbol"]), Reason(int(x["reason"])).name.lower())
+            for x in self.done.rejections
         ]
 
     @property
@@ -77,7 +79,7 @@ def play(
     stories: Sequence[Bar] | Mapping[int, Sequence[Bar]],
     signals: Sequence[Mapping[str, Any]],
     *,
-    rules: ExitRules | Sequence[ExitRules] = ExitRules(),
+    rules: ExitRules | Sequence[ExitRules] = NO_RULES,
     weights: Sequence[float] | None = None,
     market: Sequence[int] = (),
     actions: Sequence[tuple[int, int, int, float]] = (),

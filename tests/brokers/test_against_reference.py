@@ -15,8 +15,8 @@ from tests.brokers.reference_desk import Log, ReferenceDesk
 
 ORDER_FIELDS = ("ts", "account", "symbol", "side", "quantity", "filled", "status", "reason", "end_reason")
 TRADE_FIELDS = (
-    "ts_entry", "ts_exit", "account", "symbol", "strategy", "pnl_micro", "fees_micro", "income_micro", "bars_held",
-    "reason",
+    "ts_entry", "ts_exit", "account", "symbol", "strategy", "pnl_micro", "fees_micro", "income_micro", 
+    "bars_held", "reason",
 )  # fmt: skip
 
 
@@ -77,13 +77,20 @@ def compare(case: Case) -> DeskResult:
     return done
 
 
-@settings(deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate], max_examples=examples(250))
+@settings(
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.generate],
+    max_examples=examples(250),
+)
 @given(st.integers(0, 2**32 - 1))
 def test_both_desks_agree_on_every_fill_rejection_and_cent(seed: int) -> None:
     compare(random_case(seed))
 
 
-@settings(deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate], max_examples=examples(60))
+@settings(
+    deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate], max_examples=examples(60)
+)
 @given(st.integers(0, 2**32 - 1))
 def test_both_desks_agree_when_votes_are_blended(seed: int) -> None:
     compare(random_case(seed, mode=Mode.BLEND))

@@ -12,7 +12,9 @@ from tests.brokers.scenario import BLEND, FLAT, Played, play, signal
 WEIGHTS = [0.35, 0.25, 0.20, 0.20]  # CAN SLIM, Zanger, trend, Livermore
 
 
-def blend(signals: list[dict[str, Any]], weights: list[float] = WEIGHTS, n: int = 12, **config: Any) -> Played:
+def blend(
+    signals: list[dict[str, Any]], weights: list[float] = WEIGHTS, n: int = 12, **config: Any
+) -> Played:
     rules = [ExitRules()] * len(weights)
     return play([FLAT] * n, signals, rules=rules, weights=weights, **BLEND, **config)
 
@@ -27,7 +29,9 @@ def test_the_worked_example_does_not_trade() -> None:
     assert played.fills == []
     assert played.rejections == [(0, 0, "conflict")] * 3
     assert played.done.rejections["value"].tolist() == pytest.approx([0.4275] * 3)
-    assert len(blend([vote(0, 0, 0.82), vote(0, 1, 0.70), vote(0, 2, 0.60, -1)], min_confidence=0.42).fills) == 1
+    assert (
+        len(blend([vote(0, 0, 0.82), vote(0, 1, 0.70), vote(0, 2, 0.60, -1)], min_confidence=0.42).fills) == 1
+    )
 
 
 def test_one_side_and_fresh_is_the_weighted_mean() -> None:

@@ -141,7 +141,9 @@ def test_every_signal_ends_as_an_order_or_a_rejection(seed: int) -> None:
     def keys(rows: Any) -> list[tuple[int, int, int]]:
         return [(int(r["ts"]), int(r["account"]), int(r["symbol"])) for r in rows]
 
-    accepted = done.orders[(done.orders["status"] == OrderStatus.ACCEPTED) & (done.orders["reason"] == Reason.SIGNAL)]
+    accepted = done.orders[
+        (done.orders["status"] == OrderStatus.ACCEPTED) & (done.orders["reason"] == Reason.SIGNAL)
+    ]
     cancelled = done.orders[(done.orders["end_reason"] == Reason.SIGNAL) & (done.orders["side"] == 1)]
     for side in (1, -1):
         given_ = case.signals[case.signals["side"] == side]
@@ -204,7 +206,7 @@ def test_numbers_of_the_log_run_without_a_gap_over_all_kinds(seed: int) -> None:
 @given(seeds)
 def test_positions_never_exceed_the_slots(seed: int) -> None:
     case = random_case(seed, max_positions=2)
-    desk, tape, done = run(case)
+    _, _, done = run(case)
     held: dict[int, set[int]] = defaultdict(set)
     events = [(int(x["seq"]), "in", x) for x in done.fills if x["side"] == 1]
     events += [(int(x["seq"]), "out", x) for x in done.trades]
@@ -215,9 +217,7 @@ def test_positions_never_exceed_the_slots(seed: int) -> None:
 
 
 def test_a_limit_order_is_the_only_entry_without_slippage() -> None:
-    assert {OrderType.LIMIT} == {
-        kind for kind in OrderType if not _pays_slippage(kind)
-    }
+    assert {OrderType.LIMIT} == {kind for kind in OrderType if not _pays_slippage(kind)}
 
 
 def _pays_slippage(kind: OrderType) -> bool:

@@ -33,7 +33,9 @@ def exits(prices: list[float], rules: ExitRules, **fields: Any) -> list[tuple[in
         (ExitRules(scale_out_gain=0.2), [12.0, 12.0, 12.5], [(3, -25, "scale_out")]),  # Once
     ],
 )
-def test_each_rule_sells_at_the_open_after_it_fires(rules: ExitRules, prices: list[float], sold: list[Any]) -> None:
+def test_each_rule_sells_at_the_open_after_it_fires(
+    rules: ExitRules, prices: list[float], sold: list[Any]
+) -> None:
     assert exits(prices, rules) == sold
 
 
@@ -74,7 +76,9 @@ def test_bars_without_volume_count_for_nothing() -> None:
 def test_a_whole_exit_replaces_a_scale_out_that_waits() -> None:
     halt: Bar = (12.0, 12.0, 12.0, 12.0, 0.0)
     played = play(
-        [FLAT, FLAT, flat(12.0), halt, flat(12.0)], [signal(0), signal(3, -1)], rules=ExitRules(scale_out_gain=0.2)
+        [FLAT, FLAT, flat(12.0), halt, flat(12.0)],
+        [signal(0), signal(3, -1)],
+        rules=ExitRules(scale_out_gain=0.2),
     )
     assert [(t, q, why) for t, _, q, _, why in played.fills[1:]] == [(4, -100, "signal")]
 

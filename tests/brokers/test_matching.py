@@ -135,12 +135,16 @@ def test_a_trailing_trigger_follows_the_market_only_after_the_bar() -> None:
 def test_a_gap_under_the_stop_comes_before_a_resting_limit_exit() -> None:
     """Found by reading: the limit sold at 11 although the lot had left at the open, at 8."""
     limit = {"order_type": OrderType.LIMIT, "limit": 11.0, **GTC}
-    played = play([FLAT, FLAT, (8.0, 11.5, 8.0, 11.0)], [signal(0, structure_stop=9.0), signal(1, -1, **limit)])
+    played = play(
+        [FLAT, FLAT, (8.0, 11.5, 8.0, 11.0)], [signal(0, structure_stop=9.0), signal(1, -1, **limit)]
+    )
     assert played.fills[1:] == [(2, 0, -100, 8.0, "stop")]
 
 
 @pytest.mark.parametrize(("policy", "price"), [(Intrabar.WORST, 9.0), (Intrabar.BEST, 11.0)])
-def test_a_resting_limit_exit_and_the_stop_in_one_bar_follow_the_policy(policy: Intrabar, price: float) -> None:
+def test_a_resting_limit_exit_and_the_stop_in_one_bar_follow_the_policy(
+    policy: Intrabar, price: float
+) -> None:
     limit = {"order_type": OrderType.LIMIT, "limit": 11.0, **GTC}
     bars = [FLAT, FLAT, (10.0, 11.5, 8.0, 10.0)]
     played = play(bars, [signal(0, structure_stop=9.0), signal(1, -1, **limit)], intrabar=policy)
@@ -149,7 +153,9 @@ def test_a_resting_limit_exit_and_the_stop_in_one_bar_follow_the_policy(policy: 
 
 def test_of_a_stop_order_and_the_lots_stop_the_higher_comes_first() -> None:
     stop = {"order_type": OrderType.STOP, "trigger": 8.5, **GTC}
-    played = play([FLAT, FLAT, (10.0, 10.0, 8.0, 9.0)], [signal(0, structure_stop=9.0), signal(1, -1, **stop)])
+    played = play(
+        [FLAT, FLAT, (10.0, 10.0, 8.0, 9.0)], [signal(0, structure_stop=9.0), signal(1, -1, **stop)]
+    )
     assert played.fills[1:] == [(2, 0, -100, 9.0, "stop")]
 
 

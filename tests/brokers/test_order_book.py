@@ -1,7 +1,7 @@
 """A model of the order book, moved step by step together with the desk (hypothesis decides the steps).
 
-The model knows one symbol, one account and no costs; it keeps what a trader would write on paper: what is held, which
-entry and which exit work, and what must have happened after each bar.
+The model knows one symbol, one account and no costs; it keeps what a trader would write on paper: what is
+held, which entry and which exit work, and what must have happened after each bar.
 """
 
 from __future__ import annotations
@@ -31,7 +31,14 @@ class Paper:
     """One order as a trader notes it."""
 
     def __init__(self, side: int, kind: int, tif: int, level: float, trail: float, left: int) -> None:
-        self.side, self.kind, self.tif, self.level, self.trail, self.left = side, kind, tif, level, trail, left
+        self.side, self.kind, self.tif, self.level, self.trail, self.left = (
+            side,
+            kind,
+            tif,
+            level,
+            trail,
+            left,
+        )
         self.tries = self.filled = 0
 
     def price(self, moment: str, o: float, h: float, low: float, c: float) -> float | None:
@@ -52,11 +59,14 @@ class Paper:
 
 
 class OrderBook(RuleBasedStateMachine):
-    @initialize(share=st.sampled_from([None, 0.1]), waive=st.sampled_from([1, 3]), carry=st.sampled_from([0, 2]))
+    @initialize(
+        share=st.sampled_from([None, 0.1]), waive=st.sampled_from([1, 3]), carry=st.sampled_from([0, 2])
+    )
     def open_account(self, share: float | None, waive: int, carry: int) -> None:
         self.config = DeskConfig(
             **{
-                **BARE, "capital_usd": 1e9, "participation": share, "entry_carry_bars": carry, "exit_waive_bars": waive,
+                **BARE, "capital_usd": 1e9, "participation": share, "entry_carry_bars": carry,
+                "exit_waive_bars": waive,
             }
         )  # fmt: skip
         universe = Universe(("S",))
@@ -87,7 +97,9 @@ class OrderBook(RuleBasedStateMachine):
         o = round(self.close / self.ratio * gap / 10, 2)
         c = round(o * range_[0] / 10, 2)
         spread = abs(range_[1] - 10) / 10
-        self.session(o, round(max(o, c) * (1 + spread), 2), round(min(o, c) * (1 - spread), 2), c, float(volume))
+        self.session(
+            o, round(max(o, c) * (1 + spread), 2), round(min(o, c) * (1 - spread), 2), c, float(volume)
+        )
 
     @rule()
     def halt(self) -> None:
@@ -113,7 +125,12 @@ class OrderBook(RuleBasedStateMachine):
             if kind[0].kind == "f" or name == "details":
                 row[name] = np.nan
         row["ts"], row["side"], row["confidence"], row["price_ref"] = ts, x["side"], 0.7, self.close
-        row["order_type"], row["tif"], row["limit"], row["trigger"] = x["kind"], x["tif"], x["level"], x["level"]
+        row["order_type"], row["tif"], row["limit"], row["trigger"] = (
+            x["kind"],
+            x["tif"],
+            x["level"],
+            x["level"],
+        )
         row["trail"] = x["trail"]
         return row
 

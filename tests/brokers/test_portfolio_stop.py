@@ -28,7 +28,8 @@ def test_a_drawdown_of_20_percent_halts_liquidates_cools_down_and_rearms() -> No
     played = play(CRASH, [signal(0), *(signal(t) for t in range(3, 9))], **ALL_IN)
     assert risk(played) == [(3, "HALTED"), (4, "COOLDOWN"), (7, "REARMED")]
     assert played.fills[1] == (4, 0, -990, 7.5, "portfolio_stop")
-    assert played.rejections == [(t, 0, "halted_portfolio") for t in (3, 4, 5, 6)]
+    refused = [(t, 0, "halted_portfolio") for t in (3, 4, 5, 6)]
+    assert played.rejections == [*refused, (8, 0, "already_held")]
     assert (8, 0) in [(t, s) for t, s, *_ in played.fills]  # Trades again at the open after re-arming
 
 

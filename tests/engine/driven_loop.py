@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,8 @@ from engine.slab import Bars, Tape, Universe
 from tests.brokers.random_market import Case
 
 KINDS = (
-    events.Signals, events.Orders, events.Fills, events.Rejections, events.CashFlows, events.Trades, events.RiskEvents,
+    events.Signals, events.Orders, events.Fills, events.Rejections, events.CashFlows, events.Trades,
+    events.RiskEvents,
 )  # fmt: skip
 
 
@@ -111,7 +113,7 @@ def drive(loop: Loop, slabs: Iterable[Bars]) -> None:
 
 def pieces(bars: Bars, cuts: Sequence[int]) -> list[Bars]:
     edges = sorted({0, bars.n_rows, *cuts})
-    return [bars.rows(a, b) for a, b in zip(edges, edges[1:], strict=False)]
+    return [bars.rows(a, b) for a, b in pairwise(edges)]
 
 
 def driven(case: Case, slabs: Iterable[Bars], *, row_by_row: bool = False) -> tuple[dict[str, bytes], bytes]:

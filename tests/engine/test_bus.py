@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -141,10 +142,8 @@ async def test_a_cancelled_consumer_loses_no_event() -> None:
         await asyncio.sleep(0)
         await bus.publish(Tick(n))
         waiter.cancel()
-        try:
+        with contextlib.suppress(asyncio.CancelledError):
             taken.append((await waiter).n)
-        except asyncio.CancelledError:
-            pass
     bus.close()
     taken += [event.n async for event in queue]
     assert taken == list(range(5))
@@ -175,7 +174,9 @@ async def test_a_closed_queue_takes_nothing_in_and_gives_out_what_it_has() -> No
         (1, Overflow.BLOCK, id, "policy coalesce and a key go together"),
     ],
 )
-async def test_a_queue_that_makes_no_sense_is_refused(size: int, policy: Overflow, key: object, message: str) -> None:
+async def test_a_queue_that_makes_no_sense_is_refused(
+    size: int, policy: Overflow, key: object, message: str
+) -> None:
     with pytest.raises(EngineError, match=message):
         Bus().queue(Tick, name="q", size=size, policy=policy, key=key)  # type: ignore[arg-type]
 

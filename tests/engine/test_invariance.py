@@ -18,7 +18,9 @@ from tests.engine.driven_loop import drive, driven, make_loop, pieces
 
 seeds = st.integers(0, 2**32 - 1)
 rows = st.integers(1, 59)
-some = settings(deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate], max_examples=examples(40))
+some = settings(
+    deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate], max_examples=examples(40)
+)
 
 
 def with_benchmark(case: Case, seed: int) -> Case:

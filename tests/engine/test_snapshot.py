@@ -26,7 +26,9 @@ leaves = (
         st.sampled_from([np.dtype(x) for x in ("f8", "i8", "u1", "?", "i4")]), arrays.array_shapes(min_side=0)
     )
 )
-trees = st.dictionaries(st.text(max_size=4), st.recursive(leaves, lambda x: st.lists(x) | st.dictionaries(st.text(max_size=3), x), max_leaves=6))  # fmt: skip
+names = st.text(max_size=4)
+branches = st.recursive(leaves, lambda x: st.lists(x) | st.dictionaries(names, x), max_leaves=6)
+trees = st.dictionaries(names, branches)
 
 
 def equal(left: object, right: object) -> bool:
@@ -39,7 +41,11 @@ def equal(left: object, right: object) -> bool:
             and right.flags.writeable
         )
     if isinstance(left, dict):
-        return isinstance(right, dict) and left.keys() == right.keys() and all(equal(left[k], right[k]) for k in left)
+        return (
+            isinstance(right, dict)
+            and left.keys() == right.keys()
+            and all(equal(left[k], right[k]) for k in left)
+        )
     if isinstance(left, list):
         return isinstance(right, list) and len(left) == len(right) and all(map(equal, left, right))
     if isinstance(left, float):
@@ -65,7 +71,9 @@ def test_any_damaged_byte_is_noticed(data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(good) - 1))
     bad = bytearray(good)
     bad[at] ^= data.draw(st.integers(1, 255))
-    with pytest.raises(DataError, match=r"file\.bin: (checksum does not match|not a snapshot of this version)"):
+    with pytest.raises(
+        DataError, match=r"file\.bin: (checksum does not match|not a snapshot of this version)"
+    ):
         snapshot.decode(bytes(bad), "file.bin")
 
 

@@ -18,7 +18,8 @@ ZERO_VOLUME: Bar = (10.0, 10.0, 10.0, 10.0, 0.0)
 
 def refused(played: Played) -> list[tuple[str, float, float]]:
     return [
-        (Reason(int(x["reason"])).name.lower(), float(x["value"]), float(x["limit"])) for x in played.done.rejections
+        (Reason(int(x["reason"])).name.lower(), float(x["value"]), float(x["limit"]))
+        for x in played.done.rejections
     ]
 
 
@@ -39,7 +40,10 @@ NONE = (np.nan, np.nan)
         ("invalid_stop", (11.0, 10.0), [FLAT], [signal(0, stop_distance=-1.0)], {}),
         ("invalid_stop", (np.nan, np.nan), [FLAT], [signal(0, price_ref=np.nan)], {}),
         ("invalid_stop", (np.nan, 10.0), [FLAT], [signal(0)], {"position_sizing": Sizing.FIXED_RISK}),
-        ("max_positions", (1.0, 1.0), {0: HELD, 1: HELD}, [signal(0), signal(1, symbol=1)], {"max_positions": 1}),
+        (
+            "max_positions", (1.0, 1.0), {0: HELD, 1: HELD}, [signal(0), signal(1, symbol=1)],
+            {"max_positions": 1},
+        ),
         ("cap_name", (1000.0, 9.0), [FLAT], [signal(0)], {"max_name": 0.0009}),
         ("cap_sector", (1000.0, 5.0), [FLAT], [signal(0)], {"sector_limits": {"other": 0.0005}}),
         ("cap_gross", (1000.0, 5.0), [FLAT], [signal(0)], {"max_gross": 0.0005}),
@@ -114,7 +118,9 @@ def test_a_resting_limit_exit_frees_neither_slot_nor_cash() -> None:
 def ranked(signals: list[dict[str, Any]], stories: Any, **config: Any) -> list[tuple[int, int]]:
     """(symbol, strategy) in the order in which the gate served them."""
     played = play(stories, signals, **config)
-    both = [(int(x["seq"]), int(x["symbol"]), int(x["strategy"])) for x in played.done.orders if x["status"] == 0]
+    both = [
+        (int(x["seq"]), int(x["symbol"]), int(x["strategy"])) for x in played.done.orders if x["status"] == 0
+    ]
     return [(s, i) for _, s, i in sorted(both)]
 
 

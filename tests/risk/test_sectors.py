@@ -21,13 +21,17 @@ from risk.sectors import sector_key, sector_tables
         ("  ", "Software", "other"),
     ],
 )
-def test_the_key_is_biotech_by_industry_else_the_sector_else_other(sector: str, industry: str, key: str) -> None:
+def test_the_key_is_biotech_by_industry_else_the_sector_else_other(
+    sector: str, industry: str, key: str
+) -> None:
     assert sector_key(sector, industry) == key
 
 
 def test_a_sector_without_a_limit_has_that_of_other_and_null_switches_one_off() -> None:
     names, of, limits = sector_tables(
-        ["Energy", "Utilities", "", "Technology"], [""] * 4, {"energy": 0.3, "technology": None, "other": 0.25}
+        ["Energy", "Utilities", "", "Technology"],
+        [""] * 4,
+        {"energy": 0.3, "technology": None, "other": 0.25},
     )
     by_name = dict(zip(names, limits, strict=True))
     assert by_name == {"energy": 0.3, "utilities": 0.25, "other": 0.25, "technology": np.inf}

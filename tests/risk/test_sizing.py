@@ -54,7 +54,9 @@ def test_vol_target_halves_when_volatility_doubles() -> None:
 
 def test_fixed_notional_is_dollars_per_entry() -> None:
     assert bought(STORY, Sizing.FIXED_NOTIONAL, fixed_notional_usd=777.0) == 77
-    assert bought(STORY, Sizing.FIXED_NOTIONAL, fixed_notional_usd=777.0, fractional_shares=True) == 77_700_000
+    assert (
+        bought(STORY, Sizing.FIXED_NOTIONAL, fixed_notional_usd=777.0, fractional_shares=True) == 77_700_000
+    )
 
 
 def test_size_uses_the_split_adjusted_history() -> None:
