@@ -23,7 +23,7 @@ from engine.desk import (
 )
 from engine.errors import ConfigError, EngineError
 from engine.exits import ExitRules
-from engine.jit import records
+from engine.jit import records, scalars
 from engine.loop import DeskResult
 from engine.slab import Tape, Universe
 from risk.sectors import sector_tables
@@ -128,7 +128,7 @@ class Desk:
         for i, strategy in enumerate(strategies):
             rules[i] = tuple(strategy.exits)
         _check_trailing(rules, names)
-        self._params = desk_params(config)
+        self._params = scalars(desk_params(config))
         self._tables = DeskTables(self.weights, rules, sector_of, limits)
         bars = max(VOL_BARS + 2, int(rules["sma_bars"].max()), int(rules["low_bars"].max()) + 1)
         self._state = allocate_state(len(self.accounts), len(universe), n, bars, blend=blend)

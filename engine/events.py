@@ -149,8 +149,8 @@ CASHFLOW_DTYPE = np.dtype(
     ]
 )  # fmt: skip
 # A round trip, written when its last share is sold. pnl is net of fees and includes dividends and cash in
-# lieu. `ret`: pnl over
-# the cost of the shares. `mae` and `mfe`: worst low and best high while held, as a return on the average entry price.
+# lieu. `ret`: pnl over the cost of the shares. `mae` and `mfe`: worst low and best high while held, as a
+# return on the average entry price.
 TRADE_DTYPE = np.dtype(
     [
         ("seq", _I), ("ts_entry", _I), ("ts_exit", _I), ("account", _I), ("symbol", _I), ("strategy", _I),

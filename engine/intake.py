@@ -33,16 +33,16 @@ def intake_kernel(ts, open_, high, low, close, volume, last_day, status):
     for t in range(n_rows):
         day = ts[t] // NS_PER_DAY
         for s in range(n_symbols):
-            o, h, l, c, v = open_[t, s], high[t, s], low[t, s], close[t, s], volume[t, s]
+            o, h, lo, c, v = open_[t, s], high[t, s], low[t, s], close[t, s], volume[t, s]
             top = max(o, c)
             bottom = min(o, c)
             # False for NaN and for infinities
             valid = (
-                l > 0.0
+                lo > 0.0
                 and h < np.inf
                 and h >= top - TOLERANCE * top
                 and bottom > 0.0
-                and l <= bottom + TOLERANCE * bottom
+                and lo <= bottom + TOLERANCE * bottom
                 and v >= 0.0
                 and v < np.inf
                 and o == o

@@ -1,6 +1,6 @@
 """The loop: bars in, decisions out, the same instructions over history and live.
 
-    feed -> Bars -> intake -> strategies -> Signals -> desk (gate, broker, ledger) -> Orders, Fills, ... -> Equity
+    feed -> Bars -> intake -> strategies -> Signals -> desk (gate, broker, ledger) -> Orders, ..., Equity
 
 Everything a slab causes is decided synchronously in `process`; publishing is the only thing awaited. A replay
 calls it with large slabs, a live feed with one row, and the events are the same, byte for byte.

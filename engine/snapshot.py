@@ -1,7 +1,7 @@
 """Snapshots: the whole state of a run as bytes, exact to the last bit and checked when read.
 
-A state is a tree of dicts with arrays, numbers, strings and None at its leaves. Layout of the bytes: magic, sha256 of
-what follows, MessagePack of the tree in which an array is (dtype, shape, raw bytes).
+A state is a tree of dicts with arrays, numbers, strings and None at its leaves. Layout of the bytes: magic,
+sha256 of what follows, MessagePack of the tree in which an array is (dtype, shape, raw bytes).
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from config import load_settings, settings_as_dict
 from engine.errors import DataError, SmallcapError
 from scripts.assembly import BacktestRequest, build_strategies, desk_config, normalised_weights
+from scripts.compilation import compile_ahead
 from scripts.console import note
 from scripts.progress import Progress, compiled_kernels, telling_of_compilation
 
@@ -84,6 +85,8 @@ def run_backtest(
     run = prepare(request, settings)
     run.seconds["load"] = time.perf_counter() - started
     with telling_of_compilation(known):
+        if known == 0:
+            compile_ahead(run.strategies)
         replay(run)
     reporting = time.perf_counter()
     summary = summarised(run)

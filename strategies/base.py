@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from engine.errors import ConfigError, EngineError
 from engine.events import SIGNAL_DTYPE, OrderType, Side, Tif
 from engine.exits import ExitRules
+from engine.jit import scalars
 from engine.slab import ActionKind, Tape, Universe
 
 
@@ -301,5 +302,5 @@ def _coerce(value: Any, kind: Any, where: str) -> Any:
 
 
 def kernel_scalars(params: Any) -> Any:
-    """Return the parameters with enum members as plain int, so that kernels see one type each."""
-    return type(params)(*(int(v) if isinstance(v, enum.IntEnum) else v for v in params))
+    """Return the parameters as the record that kernels take, enum members and switches as int."""
+    return scalars(type(params)(*(int(v) if isinstance(v, (enum.IntEnum, bool)) else v for v in params)))
