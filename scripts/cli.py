@@ -191,6 +191,86 @@ def backtest(
         return _interrupted()
 
 
+@app.command(epilog=f"{GLOBALS} {EXIT_CODES}")
+def audit(
+    context: typer.Context,
+    symbol: Annotated[
+        list[str] | None, typer.Option("--symbol", metavar="NAME", help="Symbols to look at. Default: all.")
+    ] = None,
+    symbols: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="File with one symbol per line, or a column of them.")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Price files, as for backtest. Default: a synthetic market."),
+    ] = None,
+    start: Annotated[str | None, typer.Option(metavar="DATE", help="First day, 2020-01-31.")] = None,
+    end: Annotated[str | None, typer.Option(metavar="DATE", help="Last day, included.")] = None,
+    strategies: Annotated[
+        list[str] | None, typer.Option("--strategies", help="Several words, or commas. Default: all.")
+    ] = None,
+    param: Annotated[
+        list[str] | None,
+        typer.Option("--param", metavar="NAME.KEY=VALUE", help="Parameter of a strategy."),
+    ] = None,
+    benchmark: Annotated[
+        str | None, typer.Option(metavar="PATH:SYMBOL", help="Series that strategies may look at.")
+    ] = None,
+    fundamentals: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Dated facts for CAN SLIM: a CSV, or a folder of JSON caches."),
+    ] = None,
+    strategy_module: Annotated[
+        list[Path] | None,
+        typer.Option("--strategy-module", metavar="FILE", help="Python file that registers strategies."),
+    ] = None,
+    adjustment: Annotated[
+        Adjustment | None, typer.Option(help="Basis of the prices. Default: settings, or split.")
+    ] = None,
+    cuts: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Rows after which the future is changed and removed.")
+    ] = 300,
+    strict: Annotated[bool, typer.Option("--strict", help="A bad row is an error, not quarantined.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object on stdout instead of tables.")
+    ] = False,
+    seed: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Seed of the cuts, made-up futures and synthetic market.")
+    ] = 7,
+) -> int:
+    """Prove that strategies see no future, and forget where history began. Exit code 1 if one does not.
+
+    What is said of each bar alone is compared with what is said in slabs, the future changed and removed.
+    """
+    from scripts.assembly import BacktestRequest
+    from scripts.audit import run_audit
+
+    request = BacktestRequest(
+        symbols=tuple(split_names(symbol)),
+        symbols_file=symbols,
+        data=data,
+        start=start,
+        end=end,
+        strategies=tuple(split_names(strategies)),
+        params=tuple(param or ()),
+        benchmark=benchmark,
+        fundamentals=fundamentals,
+        strategy_modules=tuple(strategy_module or ()),
+        adjustment=adjustment.value if adjustment else None,
+        strict=strict,
+        json=json,
+        seed=seed,
+    )
+    options: Globals = context.obj
+    return run_audit(
+        request,
+        n_cuts=cuts,
+        settings_path=options.settings,
+        defaults_path=options.defaults,
+        force=options.force,
+    )
+
+
 def main() -> int:
     """Run the command line of this process and return the exit code."""
     return run(sys.argv[1:])
