@@ -1,6 +1,7 @@
 """`run.json`: everything needed to tell what a run was, and whether another one was the same.
 
-Two runs of one command give the same bytes but for `timings`, where all clocks are kept.
+Two runs of one command give the same bytes but for `timings`, where all clocks are kept, and
+`significance`, which counts the trials on these data so far.
 """
 
 from __future__ import annotations

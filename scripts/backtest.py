@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from config import load_settings, settings_as_dict
 from engine.errors import DataError, SmallcapError
+from scripts import trials
 from scripts.assembly import BacktestRequest, build_strategies, desk_config, normalised_weights
 from scripts.compilation import compile_ahead
 from scripts.console import note
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from feeds.quality import Quality
     from reports.performance import Summary
     from reports.recorder import Recorder
+    from reports.statistics import Significance
     from strategies.base import Strategy
 
 DONE, INTERRUPTED = 0, 130
@@ -54,6 +56,7 @@ class Run:
     code: str  # hash of the kernels' sources when they were loaded
     seconds: dict[str, float] = field(default_factory=dict)
     interrupted: bool = False
+    significance: Significance | None = None  # of the Sharpe ratio among all trials on these data
 
     @property
     def counts(self) -> dict[str, int]:
@@ -90,6 +93,7 @@ def run_backtest(
         replay(run)
     reporting = time.perf_counter()
     summary = summarised(run)
+    run.significance = trials.judged(run, summary)
     paths: list[Path] = []
     if request.output_dir is not None:
         paths = write_files(run, summary, request.output_dir, started, reporting, started_at)
@@ -183,17 +187,26 @@ def summarised(run: Run) -> Summary:
 def write_files(
     run: Run, summary: Summary, directory: Path, started: float, reporting: float, started_at: str
 ) -> list[Path]:
-    """Write the CSV files, and run.json last: a folder that has it is complete."""
+    """Write the CSV files, the tear sheet, and run.json last: a folder that has it is complete."""
     from reports.artefacts import write_run
     from reports.attribution import attribute
+    from reports.evidence import write_evidence
     from reports.manifest import write_manifest
+    from reports.nearby import look_again
+    from reports.tearsheet import write_tearsheet
 
     manifest_path = directory / "run.json"
     manifest_path.unlink(missing_ok=True)
-    paths = write_run(directory, run.recorder, summary, run.quality.table, attribute(run.recorder))
+    attribution = attribute(run.recorder)
+    paths = write_run(directory, run.recorder, summary, run.quality.table, attribution)
+    nearby = look_again(run.feed, run.recorder, slab_rows=run.request.slab_rows)
+    rate = run.settings.backtest.risk_free_rate
+    paths += write_evidence(directory, run.recorder, summary, nearby, attribution, risk_free_rate=rate)
+    manifest = {**described(run, summary), **nearby.described()}
+    paths.append(write_tearsheet(directory, manifest))
     now = time.perf_counter()
     run.seconds.update(report=now - reporting, total=now - started)
-    write_manifest(manifest_path, {**described(run, summary), "timings": timings(run, started_at)})
+    write_manifest(manifest_path, {**manifest, "timings": timings(run, started_at)})
     return [*paths, manifest_path]
 
 
@@ -218,6 +231,7 @@ def described(run: Run, summary: Summary) -> dict[str, Any]:
         "rejections": run.recorder.rejections_by_reason(),
         "metrics": manifest.metrics(summary),
         "undefined": manifest.undefined(summary),
+        "significance": trials.as_dict(run.significance) if run.significance else None,
         "open_positions": manifest.describe_positions(run.recorder, run.desk.open_positions()),
         "untraded": untraded(run),
         "event_log_hash": run.recorder.event_log_hash(),
@@ -248,6 +262,7 @@ def print_json(run: Run, summary: Summary, paths: list[Path]) -> None:
     outcome = {
         "metrics": manifest.metrics(summary),
         "undefined": manifest.undefined(summary),
+        "significance": trials.as_dict(run.significance) if run.significance else None,
         "attribution": [part._asdict() for part in summary.attribution],
         "counts": run.counts,
         "rejections": run.recorder.rejections_by_reason(),
@@ -274,6 +289,8 @@ def print_report(run: Run, summary: Summary, paths: list[Path]) -> None:
     )
     tables.print_line("")
     tables.print_summary(summary)
+    if run.significance is not None:
+        tables.print_line(trials.sentence(run.significance))
     tables.print_line("")
     tables.print_counts(
         counts["bars"], counts, run.recorder.rejections_by_reason(), len(run.desk.open_positions())

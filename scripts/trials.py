@@ -1,0 +1,97 @@
+"""What a finished backtest tells the trial registry, and what the registry says about its Sharpe ratio."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from scripts.console import note
+
+if TYPE_CHECKING:
+    from reports.performance import Summary
+    from reports.statistics import Significance
+    from scripts.backtest import Run
+
+
+def judged(run: Run, summary: Summary) -> Significance:
+    """Record a run as a trial and return the significance of its Sharpe ratio among all trials on its data.
+
+    A registry that cannot be written is one line on stderr; the run then counts as the only trial.
+    """
+    from reports.statistics import sample, significance
+    from storage.database import StorageError, database_url
+    from storage.trials import Trial, Trials, config_hash, record_trial
+
+    storage, rate = run.settings.storage, run.settings.backtest.risk_free_rate
+    returns = summary.combined.history.returns
+    of = sample(returns - ((1 + rate) ** (1 / 252) - 1))
+    trial = Trial(
+        data_fingerprint=str(
+            getattr(run.feed, "fingerprint", None) or getattr(run.feed, "source", "unknown")
+        ),
+        config_hash=config_hash(configuration(run)),
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        command="backtest",
+        sharpe=of.sharpe if of else None,
+        n=len(returns),
+        skew=of.skew if of else None,
+        kurtosis=of.kurtosis if of else None,
+        event_log_hash=run.recorder.event_log_hash(),
+        label=", ".join(strategy.name for strategy in run.strategies),
+    )
+    configured = storage.database_url.reveal() if storage.database_url is not None else None
+    trials = Trials(1, (of.sharpe,) if of else ())
+    if not run.interrupted:
+        try:
+            trials = record_trial(database_url(storage.data_dir, configured), trial)
+        except StorageError as error:
+            note(f"this run is not counted as a trial: {error}")
+    return significance(returns, risk_free_rate=rate, trial_sharpes=trials.sharpes, trials=trials.total)
+
+
+def configuration(run: Run) -> dict[str, Any]:
+    """Return everything that makes a run a trial of its own on its data: strategies with parameters, exits
+    and weights, the desk, the symbols and days. Not in it: where results go, slab size, Sharpe's rate."""
+    facts = run.request.fundamentals
+    return {
+        "strategies": [
+            {
+                "name": s.name,
+                "parameters": s.parameters(),
+                "exits": s.exits._asdict(),
+                "weight": float(weight),
+            }
+            for s, weight in zip(run.strategies, run.weights, strict=True)
+        ],
+        "modules": [hashlib.sha256(path.read_bytes()).hexdigest() for path in run.request.strategy_modules],
+        "desk": asdict(run.desk.config),
+        "symbols": list(run.feed.universe.symbols),
+        "window": [run.request.start, run.request.end],
+        "fundamentals": hashlib.sha256(facts.read_bytes()).hexdigest() if facts and facts.is_file() else None,
+    }
+
+
+def as_dict(made: Significance) -> dict[str, Any]:
+    """Return the verdict as `run.json` holds it."""
+    of = made.sample._asdict() if made.sample is not None else None
+    return {**made._asdict(), "sample": of}
+
+
+def sentence(made: Significance) -> str:
+    """Say in one line how far the Sharpe ratio is to be trusted."""
+    if made.psr is None or made.dsr is None:
+        return f"trials on these data: {made.trials:,}; {made.reason}"
+    days = made.track_record_days
+    record = f"{days:,.0f} days of it would show a ratio > 0" if days is not None else made.reason
+    return (
+        f"trials on these data: {made.trials:,}; probability that the Sharpe ratio is > 0:"
+        f" {_share(made.psr)},"
+        f" that it is more than the luck of the best trial: {_share(made.dsr)}; {record}"
+    )
+
+
+def _share(probability: float) -> str:
+    """A probability is never shown as certain."""
+    return "<0.1%" if probability < 0.001 else ">99.9%" if probability > 0.999 else f"{probability:.1%}"

@@ -1,0 +1,96 @@
+"""Every backtest counts itself: what makes a run another trial, and what does not."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from reports.statistics import significance
+from scripts.cli import run
+from scripts.trials import as_dict, sentence
+from strategies import registry
+from tests.scripts.price_file import write_prices
+
+pytestmark = pytest.mark.filterwarnings("ignore:Series.values returning an ndarray:DeprecationWarning")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    """A working directory of its own; the database lands below it."""
+    monkeypatch.chdir(tmp_path)
+    write_prices(tmp_path / "prices.csv")
+    return tmp_path
+
+
+@pytest.fixture
+def counted(capsys):
+    def replay(*options, strategy="trend"):
+        code = run(["backtest", "--data", "prices.csv", "--strategies", strategy, "--json", *options])
+        shown = capsys.readouterr()
+        assert code == 0, shown.err
+        return json.loads(shown.out)["significance"]["trials"]
+
+    return replay
+
+
+def test_the_same_run_is_one_trial_wherever_its_results_go_and_however_it_is_cut(counted):
+    assert counted() == 1
+    assert counted("--output-dir", "out", "--slab", "7") == 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--param", "trend.fast_span=9"), ("--capital", "50000"), ("--mode", "blend"),
+        ("--start", "2021-02-01"), ("--symbol", "AAAA"),
+    ],
+)  # fmt: skip
+def test_whatever_changes_a_result_is_another_trial(counted, options):
+    counted()
+    assert counted(*options) == 2
+    assert counted(*options) == 2
+    assert counted() == 2
+
+
+def test_an_edited_strategy_file_is_another_trial(counted, home, monkeypatch):
+    monkeypatch.setattr(registry, "_registered", {})
+    source = (
+        "import strategies.registry\nfrom strategies.base import RowStrategy\n\n"
+        "@strategies.registry.register\nclass Mine(RowStrategy):\n    name = 'mine'\n"
+        "    def on_row(self, row):\n        return ()\n"
+    )
+    module = home / "mine_module.py"
+    module.write_text(source)
+    assert counted("--strategy-module", str(module), strategy="mine") == 1
+    registry._registered.clear()
+    module.write_text(source + "# another idea\n")
+    assert counted("--strategy-module", str(module), strategy="mine") == 2
+
+
+def test_other_data_begin_another_count(counted, home):
+    counted()
+    write_prices(home / "prices.csv", n_days=150)
+    assert counted() == 1
+
+
+def test_a_registry_that_cannot_be_written_is_one_line_and_no_failure(home, capsys):
+    Path("data").mkdir()
+    (home / "data/smallcap.db").write_text("not a database, but long enough to be taken for a header" * 9)
+    assert run(["backtest", "--data", "prices.csv", "--strategies", "trend"]) == 0
+    shown = capsys.readouterr()
+    said = [line for line in shown.err.splitlines() if "trial" in line]
+    assert said == ["this run is not counted as a trial: database data/smallcap.db: file is not a database"]
+    assert "trials on these data: 1;" in shown.out
+
+
+def test_the_verdict_names_its_trials():
+    returns = np.random.Generator(np.random.PCG64(3)).normal(0.001, 0.01, 500)
+    made = significance(returns, trial_sharpes=[0.02, 0.1], trials=12)
+    assert sentence(made).startswith(
+        "trials on these data: 12; probability that the Sharpe ratio is > 0: >99.9%"
+    )
+    assert "best trial: 90.9%" in sentence(made)
+    assert as_dict(made)["sample"]["n"] == 500
+    assert sentence(significance(np.zeros(9))) == "trials on these data: 1; no Sharpe ratio"
+    assert "no track record is long enough" in sentence(significance(-returns))
