@@ -23,6 +23,7 @@ Rows = NDArray[np.void]
 TOLERANCE = 1e-9  # relative to the value, or to 1 for values below 1
 N_STARTS = 4
 _MULTIPLE_MAX = 16
+_NEXT_TO_NOTHING = 1e-3  # after bars that had other signals altogether
 _BARS_MIN = 1000  # looked at, however short a warm-up is declared
 
 
@@ -74,7 +75,8 @@ def history_audit(
                     where[bars] = (difference, start)
     settled = next((bars for bars, gap in worst.items() if gap <= TOLERANCE), None)
     fading = settled is None and _fades(worst)
-    enough = bool(worst) and (max(worst) >= _MULTIPLE_MAX * levels[0] or np.isfinite(worst[max(worst)]))
+    gaps = list(worst.values())
+    enough = bool(worst) and (max(worst) >= _MULTIPLE_MAX * levels[0] or bool(np.isfinite(gaps[-2:]).all()))
     guilty = settled is None and not fading and enough and len(worst) > 1
     first, first_start = where[max(worst)] if guilty else (None, None)
     return HistoryResult(warmup_bars, len(starts), worst, settled, fading, first, first_start)
@@ -86,7 +88,9 @@ def _fades(worst: dict[int, float]) -> bool:
     Fading memories fall by ever more orders of magnitude, a mean over all of history falls by half.
     """
     gaps = list(worst.values())
-    return len(gaps) > 1 and np.isfinite(gaps[-1]) and bool(gaps[-1] <= 0.1 * gaps[-2])
+    if len(gaps) < 2:
+        return False
+    return gaps[-1] <= (0.1 * gaps[-2] if np.isfinite(gaps[-2]) else _NEXT_TO_NOTHING)
 
 
 def _levels(warmup: int) -> list[int]:
