@@ -84,7 +84,7 @@ def sentence(made: Significance) -> str:
     if made.psr is None or made.dsr is None:
         return f"trials on these data: {made.trials:,}; {made.reason}"
     days = made.track_record_days
-    record = f"{days:,.0f} days of it would show a ratio > 0" if days is not None else made.reason
+    record = f"to be 95% sure of > 0 takes {days:,.0f} days like these" if days is not None else made.reason
     return (
         f"trials on these data: {made.trials:,}; probability that the Sharpe ratio is > 0:"
         f" {_share(made.psr)},"
