@@ -1,0 +1,206 @@
+"""`tearsheet.html`: one page about a run that needs nothing but itself.
+
+1. It is made from the files of the run's folder and from nothing else.
+2. It loads nothing: script, style, data and Plotly are inside. Text of the run is escaped wherever it lands.
+3. Plotly and the data are deflated, so that the page is there before they are unpacked.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import zlib
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from reports import charts, explorer, tearsheet_appendix, tearsheet_sections
+from reports.files import write_atomic
+from reports.folder import RunFolder
+from reports.formats import escape, figure, percent, usd, words
+from reports.manifest import to_json
+from reports.tearsheet_sections import Section
+
+NAME = "tearsheet.html"
+TEMPLATES = Path(__file__).parent / "templates"
+_SHORT = {
+    "figures": "Figures", "growth": "Equity", "drawdowns": "Drawdowns", "months": "Months",
+    "rolling": "Rolling",
+    "exposure": "Exposure", "strategies": "Strategies", "attribution": "Attribution", "trades": "Trades",
+    "explorer": "Explorer", "refusals": "Refusals", "appendix": "Appendix",
+}  # fmt: skip
+
+
+def write_tearsheet(folder: Path, manifest: Mapping[str, Any] | None = None) -> Path:
+    """Write the tear sheet of a run into its folder; return its path. `manifest`: what its `run.json` will
+    say, while it is not written yet."""
+    path = folder / NAME
+    write_atomic(path, render(read(folder, manifest)).encode())
+    return path
+
+
+def read(folder: Path, manifest: Mapping[str, Any] | None = None) -> RunFolder:
+    """Return a run's folder, with its record as JSON would give it back."""
+    return RunFolder(folder, None if manifest is None else json.loads(to_json(manifest)))
+
+
+def render(folder: RunFolder, *, for_print: bool = False) -> str:
+    """Return the page. for_print: everything drawn while it loads, and no explorer."""
+    packed = None if for_print else explorer.pack(folder)
+    sections = _sections(folder, with_explorer=packed is not None)
+    figures = {"charts": charts.figures(folder), "dates": folder.table("combined/daily.csv").text("date")}
+    data = _plain(figures) if for_print else _packed(figures, packed)
+    script = template("tearsheet.js") + (template("explorer.js") if packed is not None else "")
+    css = template("tearsheet.css")
+    if for_print:  # Charts are drawn before there is paper: at its width, with its rules
+        css = css.replace("@media print", "@media all") + "body { width: 182mm; }\n"
+    return fill(template("tearsheet.html"), {
+        "title": escape(_title(folder)), "css": css, "header": _header(folder),
+        "nav": "\n".join(f'<a href="#{s.place}">{_SHORT[s.place]}</a>' for s in sections),
+        "sections": "\n".join(map(_html, sections)), "data": data, "script": script,
+        "footer": _footer(folder),
+    })  # fmt: skip
+
+
+def fill(page: str, values: dict[str, str]) -> str:
+    """Return a template with its {{names}} replaced, once: what is filled in is not looked at again."""
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], page)
+
+
+def template(name: str) -> str:
+    return (TEMPLATES / name).read_text(encoding="utf-8")
+
+
+@cache
+def plotly_js() -> str:
+    """Return the source of plotly.js 4.1.0, "finance" bundle (npm plotly.js-finance-dist-min, MIT): lines,
+    bars and candlesticks in a quarter of the bytes of the whole, which takes seconds to start."""
+    return template("plotly-finance.min.js")
+
+
+@cache
+def _deflated_plotly() -> str:
+    return _deflated(plotly_js().encode())
+
+
+def _sections(folder: RunFolder, *, with_explorer: bool) -> list[Section]:
+    known = tearsheet_sections
+    made: list[Section | None] = [known.headline(folder, intervals(folder))]
+    parts: tuple[Callable[[RunFolder], Section | None], ...] = (
+        known.equity, known.drawdowns, known.months, known.rolling, known.exposure, known.accounts,
+        known.attribution, known.trades,
+    )  # fmt: skip
+    made += [part(folder) for part in parts]
+    if with_explorer:
+        made.append(known.explorer(folder))
+    made += [
+        tearsheet_appendix.refusals(folder),
+        tearsheet_appendix.appendix(folder, trials(folder)),
+    ]
+    return [section for section in made if section is not None]
+
+
+def intervals(folder: RunFolder) -> dict[str, tuple[float, float]]:
+    """Return 95 % intervals by metric, of all accounts together; {} without statistics."""
+    return {}
+
+
+def trials(folder: RunFolder) -> str:
+    """Say how many configurations were tried on these data."""
+    return "The number of configurations tried on these data is not recorded for this run."
+
+
+def _html(section: Section) -> str:
+    files = ", ".join(f"<code>{escape(name)}</code>" for name in section.sources)
+    return (
+        f"<section"
+        f' id="{section.place}"{" class=long" if section.long else ""}>\n<h2>{escape(section.title)}</h2>\n'
+        f'{section.html}\n<p class="source">Numbers from {files}</p>\n</section>'
+    )
+
+
+def _title(folder: RunFolder) -> str:
+    days = folder.days
+    when = f"{days[0][:10]} to {days[-1][:10]}" if days else "no days"
+    return f"Backtest, {when}"
+
+
+def _header(folder: RunFolder) -> str:
+    manifest, data = folder.manifest, folder.manifest.get("data", {})
+    facts = []
+    if data:
+        facts.append(
+            f"{escape(str(data.get('source')))}: {data.get('rows', 0):,} rows of"
+            f" {data.get('symbols', 0):,} names"
+        )
+    if manifest.get("strategies"):
+        shares = (f"{words(s['name'])} {percent(s['weight'], digits=0)}" for s in manifest["strategies"])
+        facts.append(f"{escape(str(manifest.get('mode')))} mode, {', '.join(shares)}")
+    if manifest.get("capital"):
+        facts.append(f"{usd(manifest['capital'])} at the start")
+    warning = '<p class="warn">This run was interrupted.</p>' if manifest.get("interrupted") else ""
+    return (
+        f'<p class="kicker">Backtest</p>\n<h1>{escape(_title(folder).removeprefix("Backtest, "))}</h1>\n'
+        f'{_lead(folder)}\n<p class="facts">{". ".join(facts)}</p>{warning}'
+    )
+
+
+def _lead(folder: RunFolder) -> str:
+    """Return the result in one sentence."""
+    ours, theirs = folder.metrics.get("combined", {}), folder.metrics.get("benchmark", {})
+    if "total_return" not in ours:
+        return ""
+    yearly = f", {figure(ours['cagr'], 'fraction')} a year" if "cagr" in ours else ""
+    said = (
+        f"The portfolio ended at {usd(ours['final_equity'])}:"
+        f" {figure(ours['total_return'], 'fraction')}{yearly},"
+        f" with a largest drawdown of {figure(ours.get('max_drawdown'), 'fraction')}."
+    )
+    if "total_return" in theirs:
+        name = folder.manifest.get("data", {}).get("benchmark") or "The benchmark"
+        yearly = f", {figure(theirs['cagr'], 'fraction')} a year" if "cagr" in theirs else ""
+        said += (
+            f" {escape(str(name))} returned {figure(theirs['total_return'], 'fraction')}{yearly}, with a"
+            f" largest"
+            f" drawdown of {figure(theirs.get('max_drawdown'), 'fraction')}."
+        )
+    return f'<p class="lead">{said}</p>'
+
+
+def _footer(folder: RunFolder) -> str:
+    parts = []
+    for name in ("event_log_hash", "code"):
+        if folder.manifest.get(name):
+            parts.append(f"{name.replace('_', ' ')} <code>{escape(str(folder.manifest[name]))}</code>")
+    fingerprint = folder.manifest.get("data", {}).get("fingerprint")
+    if fingerprint:
+        parts.append(f"data <code>{escape(str(fingerprint))}</code>")
+    return "<br>".join(parts) or "This run has no run.json."
+
+
+def _packed(figures: dict[str, Any], trades: bytes | None) -> str:
+    blocks = {"packed-plotly": _deflated_plotly(), "packed-charts": _deflated(_json(figures).encode())}
+    if trades is not None:
+        blocks["packed-trades"] = _deflated(trades)
+    return "\n".join(
+        f'<script type="application/octet-stream" id="{name}">{block}</script>'
+        for name, block in blocks.items()
+    )
+
+
+def _deflated(block: bytes) -> str:
+    return base64.b64encode(zlib.compress(block)).decode()
+
+
+def _plain(figures: dict[str, Any]) -> str:
+    # In a script element only `</` could end it too early, and `<!--` change how it is read.
+    data = _json(figures).replace("<", "\\u003c")
+    return (
+        f'<script>{plotly_js()}</script>\n<script type="application/json" id="plain-charts">{data}</script>'
+    )
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)
