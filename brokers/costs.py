@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine.desk import H_CLOSE, H_HIGH, H_LOW
-from engine.jit import step
+from engine.jit import routine, step
 from risk.sizing import adv_usd, volatility_daily
 
 SPREAD_BARS = 20
@@ -38,7 +38,7 @@ def corwin_schultz_pair(high_1, low_1, close_1, high_2, low_2):
     return max(spread, 0.0)
 
 
-@step
+@routine
 def spread_estimate(state, s):
     """Return the mean Corwin-Schultz estimate over the last 20 traded bars, capped at 150 bp; 0 before
     there are two bars."""

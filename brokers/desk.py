@@ -126,7 +126,7 @@ class Desk:
         )
         rules = records(np.zeros(n, RULES_DTYPE))
         for i, strategy in enumerate(strategies):
-            rules[i] = tuple(strategy.exits)
+            rules[i] = (strategy.exits != ExitRules(m_gate=strategy.exits.m_gate), *strategy.exits)
         _check_trailing(rules, names)
         self._params = scalars(desk_params(config))
         self._tables = DeskTables(self.weights, rules, sector_of, limits)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.desk import EXIT, H_CLOSE, H_LOW, LOTS
+from engine.desk import EXIT, H_CLOSE, H_LOW
 from engine.events import Reason
 from engine.jit import step
 
@@ -154,31 +154,6 @@ def move_history(state, old, new):
     state.bars_seen[old] = 0
     state.atr[new, 0] = state.atr[old, 0]
     state.atr[new, 1] = state.atr[old, 1]
-
-
-@step
-def lots_at_close(state, tape, t):
-    """Count the bar for every lot: bars held, extremes, sessions without a bar."""
-    for a in range(len(state.accounts)):
-        for k in range(state.accounts[a].n_lots):
-            s = state.lists[LOTS, a, k]
-            lot = state.lots[a, s]
-            status = tape.status[t, s]
-            if status == 0:
-                lot.missing += 1
-                continue
-            lot.missing = 0
-            if status < 2:
-                continue
-            lot.bars_held += 1
-            close = tape.close[t, s]
-            if lot.ts_entry == tape.ts[t] and lot.phase == 2:
-                lot.highest_close = close
-                continue
-            lot.low = min(lot.low, tape.low[t, s])
-            lot.high = max(lot.high, tape.high[t, s])
-            if not close <= lot.highest_close:
-                lot.highest_close = close
 
 
 @step

@@ -26,7 +26,7 @@ from engine.desk import (
     open_exit,
 )
 from engine.events import OrderStatus, OrderType, Reason, Tif
-from engine.jit import step
+from engine.jit import routine, step
 from engine.ledger import buy, sell
 from risk.gate import initial_stop
 
@@ -91,7 +91,7 @@ def affordable(cash, price, params):
     return quantity
 
 
-@step
+@routine
 def fill_entry(state, out, params, ts, a, s, market_price, phase, volume):
     """Fill an entry at `market_price` as far as slots, stop, volume and cash allow."""
     account = state.accounts[a]
@@ -135,7 +135,7 @@ def fill_entry(state, out, params, ts, a, s, market_price, phase, volume):
         end_order(state, out, ts, a, ENTRY, s, CANCELLED, CARRY_EXPIRED)
 
 
-@step
+@routine
 def fill_exit(state, out, params, ts, a, s, market_price, volume):
     """Fill a sell order at `market_price` as far as volume allows; the rest keeps working."""
     order = state.orders[a, EXIT, s]
@@ -208,7 +208,7 @@ def open_phase(state, out, params, tape, t):
                 k += 1
 
 
-@step
+@routine
 def waiting_phase(state, out, params, tape, t, phase):
     """Inside the bar or at its close: orders that wait for a price, exits before entries.
 
@@ -302,6 +302,12 @@ def stop_phase(state, out, params, tape, t):
         k = 0
         while k < account.n_lots:
             s = state.lists[LOTS, a, k]
+            lot = state.lots[a, s]
+            high = tape.high[t, s]
+            # Nearly all lots end here; false for a level or a bar that is not there
+            if not (tape.low[t, s] <= lot.stop or high > lot.target or tape.open[t, s] >= lot.target):
+                k += 1
+                continue
             n_before = account.n_lots
             exit_order = state.orders[a, EXIT, s]
             # A whole lot that is being sold at the market needs no stop: it is one exit.
@@ -312,7 +318,7 @@ def stop_phase(state, out, params, tape, t):
                 k += 1
 
 
-@step
+@routine
 def test_lot(state, out, params, tape, t, a, s):
     lot = state.lots[a, s]
     open_, high, low = tape.open[t, s], tape.high[t, s], tape.low[t, s]

@@ -13,7 +13,6 @@ from brokers.exits import (
     SCALE_OUT,
     exit_is_whole,
     exit_reason,
-    lots_at_close,
     move_history,
     note_gain,
     remember_bar,
@@ -41,13 +40,15 @@ from engine.desk import (
     open_exit,
 )
 from engine.events import OrderStatus, OrderType, Reason, RiskKind
-from engine.jit import kernel, step
+from engine.jit import kernel, routine, step
 from engine.ledger import (
+    close_lots,
     delist_account,
-    mark_account,
     pay_dividend,
     rename_account,
     split_account,
+    value_of_lots,
+    write_equity,
 )
 from engine.slab import ActionKind
 from risk.gate import gate_buy, precedes
@@ -102,10 +103,12 @@ def session_pass(tape, market, signals, params, tables, state, out, row):
         stop_phase(state, out, params, tape, t)
         waiting_phase(state, out, params, tape, t, AT_CLOSE)
         remember_bar(state, tape, t, atr_bars)
-        lots_at_close(state, tape, t)
         for a in range(n_accounts):
-            delist_missing(state, out, params, ts, a)
-            mark_account(state, out, params, a, t, tape.status, tape.close)
+            gross, overdue = close_lots(state, params, tape, t, a)
+            if overdue > 0:
+                delist_missing(state, out, params, ts, a)
+                gross = value_of_lots(state, params, a)
+            write_equity(state.accounts[a], gross, out.equity[t, a])
             portfolio_stop(state, out, params, ts, a, market[t])
             apply_exit_rules(state, out, params, tables, tape, t, a, market[t])
         take_signals(state, out, params, tables, tape, t, signals, first, last, market[t])
@@ -126,7 +129,7 @@ def has_room(state, out, n_accounts, n_signals, n_actions):
     return written + 6 * busy + 8 * n_accounts <= len(out.orders)
 
 
-@step
+@routine
 def apply_action(state, out, params, ts, action):
     """Apply one corporate action to positions, orders, stops and history of all accounts."""
     s = action.symbol
@@ -145,7 +148,7 @@ def apply_action(state, out, params, ts, action):
         move_history(state, s, np.int64(action.value))
 
 
-@step
+@routine
 def delist_missing(state, out, params, ts, a):
     """Pay out lots whose symbol has had no bar for `delist_after` sessions, as of unknown cause."""
     account = state.accounts[a]
@@ -158,7 +161,7 @@ def delist_missing(state, out, params, ts, a):
             k += 1
 
 
-@step
+@routine
 def portfolio_stop(state, out, params, ts, a, market):
     """Advance the portfolio stop: active, halted until flat, cooling down, re-armed."""
     account = state.accounts[a]
@@ -202,7 +205,7 @@ def portfolio_stop(state, out, params, ts, a, market):
             emit_risk(state, out, ts, a, REARMED, account.equity / 1e6, np.nan)
 
 
-@step
+@routine
 def queue_exit(state, out, ts, a, s, quantity, whole, reason):
     """Queue a market sell for the next open; a whole exit replaces what else works for the lot."""
     if quantity < 1 or exit_is_whole(state, a, s):
@@ -227,6 +230,8 @@ def apply_exit_rules(state, out, params, tables, tape, t, a, market):
             continue
         lot = state.lots[a, s]
         rules = tables.rules[lot.strategy]
+        if rules.on == 0:
+            continue
         close = tape.close[t, s]
         note_gain(lot, rules, close)
         reason = exit_reason(state, lot, rules, s, close, market)
@@ -260,7 +265,7 @@ def take_signals(state, out, params, tables, tape, t, signals, first, last, mark
     gate_buys(state, out, params, tables, tape, t, out.signals, start, start + n, market)
 
 
-@step
+@routine
 def sell_signal(state, out, ts, signal, own_lots_only):
     """Turn a SELL into an exit of the lot, or record why there is nothing to do.
 

@@ -27,7 +27,7 @@ from engine.events import (
     TRADE_DTYPE,
 )
 from engine.exits import ExitRules
-from engine.jit import records, step
+from engine.jit import records, routine, step
 
 _I, _F = np.int64, np.float64
 MICRO = 1_000_000
@@ -64,7 +64,8 @@ WORKING_DTYPE = np.dtype(
     ]
 )  # fmt: skip
 RULES_DTYPE = np.dtype(
-    [(name, _F if isinstance(value, float) else _I) for name, value in ExitRules()._asdict().items()]
+    [("on", _I)]
+    + [(name, _F if isinstance(value, float) else _I) for name, value in ExitRules()._asdict().items()]
 )
 
 
@@ -162,7 +163,7 @@ def next_seq(state):
     return seq
 
 
-@step
+@routine
 def emit_order(state, out, ts, a, s, order, status, end_reason):
     """Record a change of status of a working order."""
     n = out.counts[O_ORDERS]
@@ -187,7 +188,7 @@ def emit_order(state, out, ts, a, s, order, status, end_reason):
     row.ts_decided = order.ts_decided
 
 
-@step
+@routine
 def emit_rejection(state, out, ts, a, s, strategy, side, reason, value, limit):
     """Record a signal that became no order, with the numbers behind the refusal."""
     n = out.counts[O_REJECTIONS]
@@ -238,7 +239,7 @@ def list_remove(symbols, n, s):
         symbols[j] = symbols[j + 1]
 
 
-@step
+@routine
 def open_exit(state, a, s, quantity, whole, kind, tif, reason, ts):
     """Put a sell order for the lot of (a, s) into its place and return it."""
     account = state.accounts[a]
@@ -265,7 +266,7 @@ def open_exit(state, a, s, quantity, whole, kind, tif, reason, ts):
     return order
 
 
-@step
+@routine
 def end_order(state, out, ts, a, place, s, status, end_reason):
     """Take a working order out of its place, recording how it ended."""
     order = state.orders[a, place, s]

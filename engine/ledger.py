@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine.desk import (
+    AT_CLOSE,
     COOLDOWN,
     ENTRY,
     EXIT,
@@ -27,7 +28,7 @@ from engine.desk import (
     next_seq,
 )
 from engine.events import CashKind, OrderStatus, Reason
-from engine.jit import step
+from engine.jit import routine, step
 from engine.slab import ActionKind
 
 DIVIDEND, CASH_IN_LIEU, DELISTING = (
@@ -44,11 +45,11 @@ VALUE_MAX_USD = 9.0e12  # int64 micro-dollars end at 9.2e12
 
 
 @step
-def money(quantity, price, params, state):
+def money(quantity, price, units, counters):
     """Return the value of `quantity` at `price` in micro-dollars, rounded half to even."""
-    value = quantity / params.units * price
+    value = quantity / units * price
     if not abs(value) < VALUE_MAX_USD:
-        state.counters[OVERFLOW] = 1
+        counters[OVERFLOW] = 1
         return np.int64(0)
     return np.int64(np.rint(value * MICRO))
 
@@ -90,7 +91,7 @@ def buy(state, out, params, ts, a, s, order, quantity, price, stop, phase):
     """Book a bought quantity; the first fill of an order opens the lot with its stop."""
     account = state.accounts[a]
     lot = state.lots[a, s]
-    value = money(quantity, price, params, state)
+    value = money(quantity, price, params.units, state.counters)
     fee = fee_of(value, params)
     account.cash -= value + fee
     emit_fill(state, out, ts, a, s, order, quantity, price, value, fee)
@@ -132,7 +133,7 @@ def sell(state, out, params, ts, a, s, order, quantity, price):
     """Book a sold quantity; the trade is closed with the last share."""
     account = state.accounts[a]
     lot = state.lots[a, s]
-    value = money(quantity, price, params, state)
+    value = money(quantity, price, params.units, state.counters)
     fee = fee_of(value, params)
     account.cash += value - fee
     emit_fill(state, out, ts, a, s, order, quantity, price, value, fee)
@@ -146,7 +147,7 @@ def sell(state, out, params, ts, a, s, order, quantity, price):
         close_trade(state, out, params, ts, a, s, order.reason)
 
 
-@step
+@routine
 def close_trade(state, out, params, ts, a, s, reason):
     """Record the round trip of an emptied lot and free its place."""
     account = state.accounts[a]
@@ -184,7 +185,7 @@ def close_trade(state, out, params, ts, a, s, reason):
     account.n_lots -= 1
 
 
-@step
+@routine
 def cash_flow(state, out, ts, a, s, strategy, kind, quantity, per_share, amount):
     """Book a cash movement that is not a fill."""
     state.accounts[a].cash += amount
@@ -202,7 +203,7 @@ def cash_flow(state, out, ts, a, s, strategy, kind, quantity, per_share, amount)
     row.amount_micro = amount
 
 
-@step
+@routine
 def split_account(state, out, params, ts, a, s, ratio):
     """Apply a split to the lot and the working orders of (a, s), before the open.
 
@@ -243,7 +244,7 @@ def split_account(state, out, params, ts, a, s, ratio):
     fraction = exact - whole
     lot.quantity = whole
     if fraction > 1e-9:
-        amount = money(fraction, lot.mark, params, state)
+        amount = money(fraction, lot.mark, params.units, state.counters)
         lot.income += amount
         cash_flow(state, out, ts, a, s, lot.strategy, CASH_IN_LIEU, 0, lot.mark, amount)
     exit_order = state.orders[a, EXIT, s]
@@ -261,7 +262,7 @@ def pay_dividend(state, out, params, ts, a, s, per_share):
     lot = state.lots[a, s]
     if lot.held == 0:
         return
-    amount = money(lot.quantity, per_share, params, state)
+    amount = money(lot.quantity, per_share, params.units, state.counters)
     lot.income += amount
     cash_flow(state, out, ts, a, s, lot.strategy, DIVIDEND, lot.quantity, per_share, amount)
     if params.dividend_lowers_stop and per_share > 0.05 * lot.mark:
@@ -281,7 +282,7 @@ def delisting_price(kind, value, mark):
     return mark * RECOVERY_NYSE
 
 
-@step
+@routine
 def delist_account(state, out, params, ts, a, s, kind, value):
     """End everything of (a, s): cancel its orders and pay out the lot."""
     for place in (ENTRY, EXIT):
@@ -291,7 +292,7 @@ def delist_account(state, out, params, ts, a, s, kind, value):
     if lot.held == 0:
         return
     price = delisting_price(kind, value, lot.mark)
-    amount = money(lot.quantity, price, params, state)
+    amount = money(lot.quantity, price, params.units, state.counters)
     cash_flow(state, out, ts, a, s, lot.strategy, DELISTING, lot.quantity, price, amount)
     lot.proceeds += amount
     lot.sold += lot.quantity
@@ -301,7 +302,7 @@ def delist_account(state, out, params, ts, a, s, kind, value):
     close_trade(state, out, params, ts, a, s, DELISTED)
 
 
-@step
+@routine
 def rename_account(state, a, old, new):
     """Move the lot and the working orders of column `old` to the empty column `new`."""
     account = state.accounts[a]
@@ -326,22 +327,59 @@ def rename_account(state, a, old, new):
 
 
 @step
-def mark_account(state, out, params, a, t, status, close):
-    """Mark every lot of an account at the close of row t and write its equity."""
-    account = state.accounts[a]
+def close_lots(state, params, tape, t, a):
+    """Count the bar of row t for every lot of an account and mark it: bars held, extremes, missing sessions.
+
+    Returns (value of the lots in micro-dollars, how many have been without a bar for `delist_after`
+    sessions).
+    """
+    lots, symbols, counters = state.lots, state.lists, state.counters
     gross = np.int64(0)
-    lots = state.lists[LOTS, a]
-    for k in range(account.n_lots):
-        s = lots[k]
-        lot = state.lots[a, s]
-        if status[t, s] > 0:
-            lot.mark = close[t, s]
-        gross += money(lot.quantity, lot.mark, params, state)
+    overdue = 0
+    for k in range(state.accounts[a].n_lots):
+        s = symbols[LOTS, a, k]
+        lot = lots[a, s]
+        status = tape.status[t, s]
+        if status == 0:
+            lot.missing += 1
+            if lot.missing >= params.delist_after:
+                overdue += 1
+        else:
+            close = tape.close[t, s]
+            lot.missing = 0
+            lot.mark = close
+            if status >= 2:
+                lot.bars_held += 1
+                if not close <= lot.highest_close:
+                    lot.highest_close = close
+                # A lot bought at this close has seen nothing of the bar
+                if lot.phase != AT_CLOSE or lot.ts_entry != tape.ts[t]:
+                    if tape.low[t, s] < lot.low:
+                        lot.low = tape.low[t, s]
+                    if tape.high[t, s] > lot.high:
+                        lot.high = tape.high[t, s]
+        gross += money(lot.quantity, lot.mark, params.units, counters)
+    return gross, overdue
+
+
+@step
+def value_of_lots(state, params, a):
+    """Return the value of an account's lots at their marks, micro-dollars."""
+    gross = np.int64(0)
+    for k in range(state.accounts[a].n_lots):
+        lot = state.lots[a, state.lists[LOTS, a, k]]
+        gross += money(lot.quantity, lot.mark, params.units, state.counters)
+    return gross
+
+
+@step
+def write_equity(account, gross, equity):
+    """Take over the value of an account's lots and write its row of `equity`: cash, gross, equity."""
     account.gross = gross
     account.equity = account.cash + gross
     account.hwm = max(account.hwm, account.equity)
     if account.state != COOLDOWN:
         account.hwm_risk = max(account.hwm_risk, account.equity)
-    out.equity[t, a, 0] = account.cash
-    out.equity[t, a, 1] = gross
-    out.equity[t, a, 2] = account.equity
+    equity[0] = account.cash
+    equity[1] = gross
+    equity[2] = account.equity

@@ -22,7 +22,7 @@ from engine.desk import (
     emit_rejection,
 )
 from engine.events import OrderType, Reason
-from engine.jit import step
+from engine.jit import routine, step
 from risk.sizing import adv_usd, target_value
 
 HALTED_PORTFOLIO, M_GATE = int(Reason.HALTED_PORTFOLIO), int(Reason.M_GATE)
@@ -93,7 +93,7 @@ def distinct_symbols(state, a):
     return n
 
 
-@step
+@routine
 def committed_usd(state, params, tables, a, sector):
     """Return dollars in positions and pending entries; of one sector, or of all for sector -1."""
     account = state.accounts[a]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine.desk import H_CLOSE, H_VOLUME
-from engine.jit import step
+from engine.jit import routine, step
 
 EQUAL_WEIGHT, FIXED_RISK, VOL_TARGET, CONFIDENCE, FIXED_NOTIONAL = range(5)
 ADV_BARS = 20
@@ -14,7 +14,7 @@ VOLATILITY_FLOOR = 0.10  # annualised
 MEAN_CORRELATION = 0.3  # assumed between positions in vol_target
 
 
-@step
+@routine
 def adv_usd(state, s):
     """Return the mean dollar volume of the last 20 traded bars, the newest included; of fewer if the
     symbol has traded fewer; 0 if it never traded."""
@@ -30,7 +30,7 @@ def adv_usd(state, s):
     return total / n
 
 
-@step
+@routine
 def volatility_daily(state, s):
     """Return the standard deviation (ddof 1) of the last 20 log returns, NaN with fewer."""
     seen = state.bars_seen[s]

@@ -11,7 +11,7 @@ import numpy as np
 
 from engine.desk import EXIT, LOTS, O_SIGNALS, SESSION, emit_rejection
 from engine.events import Reason
-from engine.jit import step
+from engine.jit import routine, step
 
 HALF_LIFE_SESSIONS = 10.0
 CONFLICT, BELOW_MIN = int(Reason.CONFLICT), int(Reason.BELOW_MIN)
@@ -31,7 +31,7 @@ def remember_vote(state, signal):
     state.vote_session[signal.symbol, signal.strategy] = state.counters[SESSION]
 
 
-@step
+@routine
 def tally_votes(state, params, weights, s):
     """Return (B, S, W, leader): the leader is the fresh buyer with the largest vote, -1 for none."""
     buy = sell = total = 0.0
@@ -137,7 +137,7 @@ def blend_symbol(state, out, params, weights, ts, s, signals, first, stop):
     return side
 
 
-@step
+@routine
 def blend_row(state, out, params, weights, ts, signals, first, stop):
     """Decide on every symbol with a fresh signal and on every held symbol, symbols ascending.
 
