@@ -46,11 +46,11 @@ def spread_estimate(state, s):
     pairs = min(seen - 1, SPREAD_BARS)
     if pairs < 1:
         return 0.0
-    length = state.history.shape[1]
+    mask = state.history.shape[1] - 1
     total = 0.0
     for k in range(pairs, 0, -1):
-        first = state.history[s, (seen - k - 1) % length]
-        second = state.history[s, (seen - k) % length]
+        first = state.history[s, (seen - k - 1) & mask]
+        second = state.history[s, (seen - k) & mask]
         total += corwin_schultz_pair(
             first[H_HIGH], first[H_LOW], first[H_CLOSE], second[H_HIGH], second[H_LOW]
         )

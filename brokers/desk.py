@@ -22,6 +22,7 @@ from engine.desk import (
     allocate_state,
 )
 from engine.errors import ConfigError, EngineError
+from engine.events import join_rows
 from engine.exits import ExitRules
 from engine.jit import records, scalars
 from engine.loop import DeskResult
@@ -164,13 +165,13 @@ class Desk:
                 )
             for part, buffer, n in zip(parts, self._out[:7], self._out.counts, strict=True):
                 if n:
-                    part.append(buffer[:n].copy())
+                    part.append(join_rows([buffer[:n]]))
             if reached == row:
                 self._grow()
             row = reached
         self._state.counters[CURSOR] = 0  # A snapshot does not tell how the bars were cut
         columns = [
-            np.concatenate(part) if len(part) > 1 else part[0] if part else buffer[:0]
+            join_rows(part) if len(part) > 1 else part[0] if part else buffer[:0]
             for part, buffer in zip(parts, self._out[:7], strict=True)
         ]
         return DeskResult._make([*columns, self._out.equity[:n_rows].copy()])
@@ -216,9 +217,9 @@ def _merge(signals: Sequence[NDArray[np.void]]) -> NDArray[np.void]:
     filled = [rows for rows in signals if len(rows)]
     if not filled:
         return signals[0]
-    rows = filled[0] if len(filled) == 1 else np.concatenate(filled)
     if len(filled) == 1:
-        return rows
+        return filled[0]
+    rows = join_rows(filled)
     return rows[np.lexsort((rows["strategy"], rows["symbol"], rows["ts"]))]
 
 

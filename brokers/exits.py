@@ -21,10 +21,10 @@ def mean_close(state, s, n_bars):
     seen = state.bars_seen[s]
     if seen < n_bars:
         return np.nan
-    length = state.history.shape[1]
+    mask = state.history.shape[1] - 1
     total = 0.0
     for k in range(n_bars, 0, -1):
-        total += state.history[s, (seen - k) % length, H_CLOSE]
+        total += state.history[s, (seen - k) & mask, H_CLOSE]
     return total / n_bars
 
 
@@ -34,10 +34,10 @@ def lowest_prior_low(state, s, n_bars):
     seen = state.bars_seen[s]
     if seen < n_bars + 1:
         return np.nan
-    length = state.history.shape[1]
+    mask = state.history.shape[1] - 1
     lowest = np.inf
     for k in range(n_bars + 1, 1, -1):
-        lowest = min(lowest, state.history[s, (seen - k) % length, H_LOW])
+        lowest = min(lowest, state.history[s, (seen - k) & mask, H_LOW])
     return lowest
 
 
@@ -97,22 +97,21 @@ def remember_bar(state, tape, t, atr_bars):
 
     Wilder: the mean of the first n true ranges, then atr += (tr - atr)/n.
     """
-    length = state.history.shape[1]
+    history, bars_seen = state.history, state.bars_seen
+    mask = history.shape[1] - 1
     for s in range(tape.close.shape[1]):
         status = tape.status[t, s]
         if status < 2:
             continue
-        if status == 3:
-            state.bars_seen[s] = 0
-        seen = state.bars_seen[s]
+        seen = bars_seen[s] if status == 2 else np.int64(0)
         if atr_bars > 0:
             advance_atr(state.atr, s, seen, atr_bars, tape.high[t, s], tape.low[t, s], tape.close[t, s])
-        bar = state.history[s, seen % length]
-        bar[0] = tape.close[t, s]
-        bar[1] = tape.high[t, s]
-        bar[2] = tape.low[t, s]
-        bar[3] = tape.volume[t, s]
-        state.bars_seen[s] = seen + 1
+        place = seen & mask
+        history[s, place, 0] = tape.close[t, s]
+        history[s, place, 1] = tape.high[t, s]
+        history[s, place, 2] = tape.low[t, s]
+        history[s, place, 3] = tape.volume[t, s]
+        bars_seen[s] = seen + 1
 
 
 @step

@@ -265,7 +265,7 @@ def take_signals(state, out, params, tables, tape, t, signals, first, last, mark
     gate_buys(state, out, params, tables, tape, t, out.signals, start, start + n, market)
 
 
-@routine
+@step
 def sell_signal(state, out, ts, signal, own_lots_only):
     """Turn a SELL into an exit of the lot, or record why there is nothing to do.
 

@@ -124,7 +124,7 @@ class DeskState(NamedTuple):
     lots: NDArray[np.void]  # LOT_DTYPE[A, N]
     orders: NDArray[np.void]  # WORKING_DTYPE[A, 2, N]
     lists: NDArray[np.int64]  # [3, A, N]
-    history: NDArray[np.float64]  # [N, H, 4] ring of traded bars: close, high, low, volume
+    history: NDArray[np.float64]  # [N, H, 4] ring of traded bars: close, high, low, volume; H: a power of 2
     bars_seen: NDArray[np.int64]  # [N] traded bars since the last reset; the ring's head
     atr: NDArray[np.float64]  # [N, 2] Wilder ATR and the close it was last advanced with
     used: NDArray[np.int64]  # [N, 2] session, and quantity filled in it by all accounts
@@ -156,20 +156,25 @@ O_ORDERS, O_FILLS, O_REJECTIONS, O_CASHFLOWS, O_TRADES, O_RISK, O_SIGNALS = rang
 
 
 @step
-def next_seq(state):
+def next_seq(counters):
     """Return the next number of the desk's log."""
-    seq = state.counters[SEQ]
-    state.counters[SEQ] = seq + 1
+    seq = counters[SEQ]
+    counters[SEQ] = seq + 1
     return seq
 
 
-@routine
+@step
 def emit_order(state, out, ts, a, s, order, status, end_reason):
     """Record a change of status of a working order."""
-    n = out.counts[O_ORDERS]
-    out.counts[O_ORDERS] = n + 1
-    row = out.orders[n]
-    row.seq = next_seq(state)
+    write_order(state.counters, out.orders, out.counts, ts, a, s, order, status, end_reason)
+
+
+@routine
+def write_order(counters, rows, counts, ts, a, s, order, status, end_reason):
+    n = counts[O_ORDERS]
+    counts[O_ORDERS] = n + 1
+    row = rows[n]
+    row.seq = next_seq(counters)
     row.ts = ts
     row.order_id = order.order_id
     row.account = a
@@ -188,13 +193,20 @@ def emit_order(state, out, ts, a, s, order, status, end_reason):
     row.ts_decided = order.ts_decided
 
 
-@routine
+@step
 def emit_rejection(state, out, ts, a, s, strategy, side, reason, value, limit):
     """Record a signal that became no order, with the numbers behind the refusal."""
-    n = out.counts[O_REJECTIONS]
-    out.counts[O_REJECTIONS] = n + 1
-    row = out.rejections[n]
-    row.seq = next_seq(state)
+    write_rejection(
+        state.counters, out.rejections, out.counts, ts, a, s, strategy, side, reason, value, limit
+    )
+
+
+@routine
+def write_rejection(counters, rows, counts, ts, a, s, strategy, side, reason, value, limit):
+    n = counts[O_REJECTIONS]
+    counts[O_REJECTIONS] = n + 1
+    row = rows[n]
+    row.seq = next_seq(counters)
     row.ts = ts
     row.account = a
     row.symbol = s
@@ -211,7 +223,7 @@ def emit_risk(state, out, ts, a, kind, value, limit):
     n = out.counts[O_RISK]
     out.counts[O_RISK] = n + 1
     row = out.risk[n]
-    row.seq = next_seq(state)
+    row.seq = next_seq(state.counters)
     row.ts = ts
     row.account = a
     row.kind = kind
@@ -239,7 +251,7 @@ def list_remove(symbols, n, s):
         symbols[j] = symbols[j + 1]
 
 
-@routine
+@step
 def open_exit(state, a, s, quantity, whole, kind, tif, reason, ts):
     """Put a sell order for the lot of (a, s) into its place and return it."""
     account = state.accounts[a]
@@ -266,7 +278,7 @@ def open_exit(state, a, s, quantity, whole, kind, tif, reason, ts):
     return order
 
 
-@routine
+@step
 def end_order(state, out, ts, a, place, s, status, end_reason):
     """Take a working order out of its place, recording how it ended."""
     order = state.orders[a, place, s]
@@ -284,7 +296,8 @@ def end_order(state, out, ts, a, place, s, status, end_reason):
 def allocate_state(
     n_accounts: int, n_symbols: int, n_strategies: int, history_bars: int, *, blend: bool
 ) -> DeskState:
-    """Return the state of a desk that has done nothing yet."""
+    """Return the state of a desk that has done nothing yet; it remembers at least `history_bars` bars."""
+    ring = 1 << (history_bars - 1).bit_length()  # Finding a place in a power of two takes no division
     n_votes = n_symbols if blend else 0
     return DeskState(
         counters=np.zeros(8, _I),
@@ -292,7 +305,7 @@ def allocate_state(
         lots=records(np.zeros((n_accounts, n_symbols), LOT_DTYPE)),
         orders=records(np.zeros((n_accounts, 2, n_symbols), WORKING_DTYPE)),
         lists=np.zeros((3, n_accounts, n_symbols), _I),
-        history=np.zeros((n_symbols, history_bars, 4)),
+        history=np.zeros((n_symbols, ring, 4)),
         bars_seen=np.zeros(n_symbols, _I),
         atr=np.full((n_symbols, 2), np.nan),
         used=np.full((n_symbols, 2), -1, _I),

@@ -32,34 +32,37 @@ def intake_kernel(ts, open_, high, low, close, volume, last_day, status):
     traded = marks = invalid = 0
     for t in range(n_rows):
         day = ts[t] // NS_PER_DAY
+        # Two loops without a branch: both become vector instructions. Comparisons are false for NaN.
         for s in range(n_symbols):
             o, h, lo, c, v = open_[t, s], high[t, s], low[t, s], close[t, s], volume[t, s]
-            top = max(o, c)
-            bottom = min(o, c)
-            # False for NaN and for infinities
+            top = o if o > c else c
+            bottom = o if o < c else c
             valid = (
-                lo > 0.0
-                and h < np.inf
-                and h >= top - TOLERANCE * top
-                and bottom > 0.0
-                and lo <= bottom + TOLERANCE * bottom
-                and v >= 0.0
-                and v < np.inf
-                and o == o
-                and c == c
+                (lo > 0.0)
+                & (h < np.inf)
+                & (h >= top - TOLERANCE * top)
+                & (bottom > 0.0)
+                & (lo <= bottom + TOLERANCE * bottom)
+                & (v >= 0.0)
+                & (v < np.inf)
+                & (o == o)
+                & (c == c)
             )
-            if not valid:
-                status[t, s] = 0
-                if not np.isnan(c) or not np.isnan(o):
+            status[t, s] = np.uint8(valid) + np.uint8(valid & (v > 0.0))
+        n_traded = n_marks = 0
+        for s in range(n_symbols):
+            last, is_traded = last_day[s], status[t, s] == 2
+            resumed = is_traded & (day - last > GAP_DAYS) & (last != NEVER)
+            last_day[s] = day if is_traded else last
+            n_traded += is_traded
+            n_marks += status[t, s] == 1
+            status[t, s] += np.uint8(resumed)
+        traded += n_traded
+        marks += n_marks
+        if n_traded + n_marks < n_symbols:
+            for s in range(n_symbols):
+                if status[t, s] == 0 and not (np.isnan(close[t, s]) and np.isnan(open_[t, s])):
                     invalid += 1
-            elif v == 0.0:
-                status[t, s] = 1
-                marks += 1
-            else:
-                gap = day - last_day[s] > GAP_DAYS and last_day[s] != NEVER
-                status[t, s] = 3 if gap else 2
-                last_day[s] = day
-                traded += 1
     return traded, marks, invalid
 
 

@@ -72,7 +72,7 @@ def emit_fill(state, out, ts, a, s, order, quantity, price, value, fee):
     n = out.counts[O_FILLS]
     out.counts[O_FILLS] = n + 1
     row = out.fills[n]
-    row.seq = next_seq(state)
+    row.seq = next_seq(state.counters)
     row.ts = ts
     row.order_id = order.order_id
     row.account = a
@@ -147,7 +147,7 @@ def sell(state, out, params, ts, a, s, order, quantity, price):
         close_trade(state, out, params, ts, a, s, order.reason)
 
 
-@routine
+@step
 def close_trade(state, out, params, ts, a, s, reason):
     """Record the round trip of an emptied lot and free its place."""
     account = state.accounts[a]
@@ -159,7 +159,7 @@ def close_trade(state, out, params, ts, a, s, reason):
     n = out.counts[O_TRADES]
     out.counts[O_TRADES] = n + 1
     row = out.trades[n]
-    row.seq = next_seq(state)
+    row.seq = next_seq(state.counters)
     row.ts_entry = lot.ts_entry
     row.ts_exit = ts
     row.account = a
@@ -185,14 +185,14 @@ def close_trade(state, out, params, ts, a, s, reason):
     account.n_lots -= 1
 
 
-@routine
+@step
 def cash_flow(state, out, ts, a, s, strategy, kind, quantity, per_share, amount):
     """Book a cash movement that is not a fill."""
     state.accounts[a].cash += amount
     n = out.counts[O_CASHFLOWS]
     out.counts[O_CASHFLOWS] = n + 1
     row = out.cashflows[n]
-    row.seq = next_seq(state)
+    row.seq = next_seq(state.counters)
     row.ts = ts
     row.account = a
     row.symbol = s

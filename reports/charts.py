@@ -28,13 +28,14 @@ DATES = "@dates"
 WORST = 5
 
 
-def figures(folder: RunFolder) -> dict[str, Figure]:
-    """Return the charts by the id of the place they are drawn in."""
+def figures(folder: RunFolder, *, for_print: bool = False) -> dict[str, Figure]:
+    """Return the charts by the id of the place they are drawn in. for_print: nothing transparent, which takes
+    a printer of PDF a minute for thousands of dots."""
     made = {
         "equity": equity(folder), "drawdown": drawdown(folder),
         "rolling-sharpe": rolling(folder, "sharpe_126"),
         "rolling-beta": rolling(folder, "beta_126"), "sectors": sectors(folder), "turnover": turnover(folder),
-        "r-multiples": r_multiples(folder), "excursions": excursions(folder), **multiples(folder),
+        "r-multiples": r_multiples(folder), "excursions": excursions(folder, for_print), **multiples(folder),
         **attribution(folder),
     }  # fmt: skip
     return {name: figure for name, figure in made.items() if figure is not None}
@@ -97,7 +98,10 @@ def sectors(folder: RunFolder) -> Figure | None:
     ]  # fmt: skip
     if rest:
         data.append(area(np.sum([shares[name] for name in rest], axis=0), f"{len(rest)} others", "#BBBBBB"))
-    return {"data": data, "layout": {"yaxis": {"tickformat": ".0%", "rangemode": "tozero"}, "height": 340}}
+    return {
+        "data": data,
+        "layout": {"yaxis": {"tickformat": ".0%", "rangemode": "tozero"}, "height": 340, "tall": 130},
+    }
 
 
 def turnover(folder: RunFolder) -> Figure | None:
@@ -133,7 +137,7 @@ def r_multiples(folder: RunFolder) -> Figure | None:
     }  # fmt: skip
 
 
-def excursions(folder: RunFolder) -> Figure | None:
+def excursions(folder: RunFolder, for_print: bool = False) -> Figure | None:
     """Worst against best excursion of each trade; `customdata` is its row in trades.csv."""
     table = folder.table("trades/trades.csv")
     if not len(table):
@@ -148,7 +152,7 @@ def excursions(folder: RunFolder) -> Figure | None:
             "x": rounded(-mae[rows], 4), "y": rounded(mfe[rows], 4), "customdata": rows,
             "text": [f"{escaped(symbol[i])} {day[i]}" for i in rows],
             "hovertemplate": "%{text}<br>worst \N{MINUS SIGN}%{x:.1%}, best %{y:+.1%}<extra></extra>",
-            "marker": {"color": colour, "size": 4, "opacity": 0.45},
+            "marker": {"color": colour, "size": 4, "opacity": 1.0 if for_print else 0.45},
         })  # fmt: skip
     high, deep = float(np.nanquantile(mfe, 0.995)), float(np.nanquantile(-mae, 0.995))
     return {

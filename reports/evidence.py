@@ -14,8 +14,9 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from engine.events import Fills, Side
+from engine.events import Fills, Side, Trades
 from reports.arrow import as_arrow, text_array
+from reports.bootstrap import Bootstrap, bootstrap
 from reports.daily import Daily, day_numbers
 from reports.files import Column, Dates, floats, integers, text, write_atomic, write_csv
 from reports.formulas import ANNUAL_SESSIONS
@@ -31,6 +32,7 @@ Table = tuple[Sequence[str], Sequence[Column]]
 
 ROLLING_SESSIONS = 126
 BARS = "trades/bars.parquet"
+INTERVALS = "performance/intervals.csv"
 SECTORS = "combined/sector_exposure.csv"
 
 
@@ -48,6 +50,10 @@ def write_evidence(
         "combined/yearly.csv": yearly_table(account, benchmark),
         "combined/drawdowns.csv": drawdowns_table(account),
     }
+    against = None if benchmark is None else aligned(account, benchmark)
+    tables[INTERVALS] = intervals_table(
+        bootstrap(account, trades=recorder.rows(Trades), benchmark=against, risk_free_rate=risk_free_rate)
+    )
     if attribution is not None:
         keys, share = attribution.exposure("sector")
         header = ("date", *(key[0] for key in keys))
@@ -73,6 +79,23 @@ def daily_table(account: Daily, benchmark: Daily | None, risk_free_rate: float) 
         floats(_on(account, benchmark, None if benchmark is None else benchmark.equity)),
         floats(_on(account, benchmark, None if benchmark is None else benchmark.underwater[1:])),
         floats(rolling_beta(excess, returns - daily_rate)),
+    )  # fmt: skip
+
+
+def intervals_table(made: Bootstrap) -> Table:
+    """95 % intervals of the figures of all accounts together, and how they were resampled."""
+    rows = list(made.intervals.values())
+    figures = [
+        [np.nan if value is None else value for value in (row.value, row.low, row.high)] for row in rows
+    ]
+    numbers = np.array(figures, np.float64).reshape(-1, 3)
+    same = (made.level, made.resamples, made.seed, made.block_days)
+    return (
+        "metric", "value", "low", "high", "level", "resamples", "seed", "block_days", "undefined", "reason",
+    ), (
+        text(row.name for row in rows), *(floats(numbers[:, i]) for i in range(3)),
+        *([str(value)] * len(rows) for value in same), [str(row.undefined) for row in rows],
+        text(row.reason or "" for row in rows),
     )  # fmt: skip
 
 

@@ -125,15 +125,24 @@ class RunFolder:
             if not table.names:
                 continue
             first, *others = table.names
+            if set(table.text(first)) & {"final_equity", "total_return", "sharpe"}:
+                # A pandas Series: one figure a line
+                figures = dict(zip(table.text(first), table.numbers(others[0]).tolist(), strict=True))
+                found.setdefault("combined", {}).update(
+                    {key: value for key, value in figures.items() if math.isfinite(value)}
+                )
+                continue
             columns = {column: table.numbers(column).tolist() for column in others}
             for i, row in enumerate(table.text(first)):
+                row = "combined" if row in ("", "0") else row  # A frame of one row without a name
                 figures = {
                     column: values[i] for column, values in columns.items() if math.isfinite(values[i])
                 }
-                if figures.get("max_drawdown", 0.0) < 0:
-                    figures["max_drawdown"] = -figures["max_drawdown"]
-                    self._note(f"{self.path.name}: drawdowns were written as negative numbers")
                 found.setdefault(row, {}).update(figures)
+        for figures in found.values():
+            if figures.get("max_drawdown", 0.0) < 0:
+                figures["max_drawdown"] = -figures["max_drawdown"]
+                self._note(f"{self.path.name}: drawdowns were written as negative numbers")
         return found
 
     @property

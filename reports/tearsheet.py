@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import re
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from reports import charts, explorer, tearsheet_appendix, tearsheet_sections
+from reports.evidence import INTERVALS
 from reports.files import write_atomic
 from reports.folder import RunFolder
 from reports.formats import escape, figure, percent, usd, words
@@ -49,18 +51,30 @@ def read(folder: Path, manifest: Mapping[str, Any] | None = None) -> RunFolder:
 def render(folder: RunFolder, *, for_print: bool = False) -> str:
     """Return the page. for_print: everything drawn while it loads, and no explorer."""
     packed = None if for_print else explorer.pack(folder)
-    sections = _sections(folder, with_explorer=packed is not None)
-    figures = {"charts": charts.figures(folder), "dates": folder.table("combined/daily.csv").text("date")}
-    data = _plain(figures) if for_print else _packed(figures, packed)
-    script = template("tearsheet.js") + (template("explorer.js") if packed is not None else "")
+    figures = {
+        "charts": charts.figures(folder, for_print=for_print),
+        "dates": folder.table("combined/daily.csv").text("date"),
+    }
+    return document(
+        _title(folder), _header(folder), _sections(folder, with_explorer=packed is not None), figures,
+        footer=_footer(folder), trades=packed, for_print=for_print,
+    )  # fmt: skip
+
+
+def document(
+    title: str, header: str, sections: Sequence[Section], figures: dict[str, Any], *, footer: str,
+    trades: bytes | None = None, for_print: bool = False,
+) -> str:  # fmt: skip
+    """Return a page of sections. figures: the charts by place, and the `dates` that they share."""
     css = template("tearsheet.css")
     if for_print:  # Charts are drawn before there is paper: at its width, with its rules
         css = css.replace("@media print", "@media all") + "body { width: 182mm; }\n"
     return fill(template("tearsheet.html"), {
-        "title": escape(_title(folder)), "css": css, "header": _header(folder),
-        "nav": "\n".join(f'<a href="#{s.place}">{_SHORT[s.place]}</a>' for s in sections),
-        "sections": "\n".join(map(_html, sections)), "data": data, "script": script,
-        "footer": _footer(folder),
+        "title": escape(title), "css": css, "header": header, "footer": footer,
+        "nav": "\n".join(map(_link, sections)),
+        "sections": "\n".join(map(_html, sections)),
+        "data": _plain(figures) if for_print else _packed(figures, trades),
+        "script": template("tearsheet.js") + (template("explorer.js") if trades is not None else ""),
     })  # fmt: skip
 
 
@@ -104,12 +118,37 @@ def _sections(folder: RunFolder, *, with_explorer: bool) -> list[Section]:
 
 def intervals(folder: RunFolder) -> dict[str, tuple[float, float]]:
     """Return 95 % intervals by metric, of all accounts together; {} without statistics."""
-    return {}
+    table = folder.table(INTERVALS)
+    bounds = zip(table.numbers("low").tolist(), table.numbers("high").tolist(), strict=True)
+    return {
+        name: (low, high)
+        for name, (low, high) in zip(table.text("metric"), bounds, strict=True)
+        if math.isfinite(low) and math.isfinite(high)
+    }
 
 
 def trials(folder: RunFolder) -> str:
-    """Say how many configurations were tried on these data."""
-    return "The number of configurations tried on these data is not recorded for this run."
+    """Say how many configurations were tried on these data, and what that does to the Sharpe ratio."""
+    known = folder.manifest.get("significance")
+    if not known:
+        return "The number of configurations tried on these data is not recorded for this run."
+    n = known["trials"]
+    said = "1 configuration was" if n == 1 else f"{n:,} configurations were"
+    said += " tried on these data so far, this one included."
+    if known.get("psr") is None or known.get("dsr") is None:
+        return f"{said} {known.get('reason') or ''}".strip()
+    said += (
+        f" The probability that the true Sharpe ratio is above 0 is {percent(known['psr'])} (PSR); that it is"
+        f" more than the best of so many would reach by luck, {percent(known['dsr'])} (DSR)."
+    )
+    days = known.get("track_record_days")
+    if days is not None:
+        said += f" To be 95 % sure that it is above 0 takes {days:,.0f} days like these."
+    return said
+
+
+def _link(section: Section) -> str:
+    return f'<a href="#{section.place}">{escape(_SHORT.get(section.place, section.title))}</a>'
 
 
 def _html(section: Section) -> str:

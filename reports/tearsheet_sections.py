@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from reports import charts
+from reports.evidence import INTERVALS
 from reports.folder import METRICS, SUMMARY, RunFolder
 from reports.formats import escape, figure, percent, table, words
 
@@ -70,7 +71,7 @@ def headline(folder: RunFolder, intervals: dict[str, tuple[float, float]]) -> Se
             f'<div class="beside">{"<br>".join(beside)}</div></div>'
         )
     everything = f"<details><summary>All figures, each account</summary>{all_figures(folder)}</details>"
-    sources = (METRICS, SUMMARY, *(("performance/statistics.csv",) if intervals else ()))
+    sources = (METRICS, SUMMARY, *((INTERVALS,) if intervals else ()))
     return Section("figures", "Figures", f'<div class="tiles">{"".join(tiles)}</div>{everything}', sources)
 
 

@@ -22,10 +22,10 @@ def adv_usd(state, s):
     n = min(seen, ADV_BARS)
     if n == 0:
         return 0.0
-    length = state.history.shape[1]
+    mask = state.history.shape[1] - 1
     total = 0.0
     for k in range(n, 0, -1):
-        bar = (seen - k) % length
+        bar = (seen - k) & mask
         total += state.history[s, bar, H_CLOSE] * state.history[s, bar, H_VOLUME]
     return total / n
 
@@ -36,12 +36,12 @@ def volatility_daily(state, s):
     seen = state.bars_seen[s]
     if seen < VOL_BARS + 1:
         return np.nan
-    length = state.history.shape[1]
+    mask = state.history.shape[1] - 1
     total = 0.0
     squares = 0.0
-    previous = state.history[s, (seen - VOL_BARS - 1) % length, H_CLOSE]
+    previous = state.history[s, (seen - VOL_BARS - 1) & mask, H_CLOSE]
     for k in range(VOL_BARS, 0, -1):
-        close = state.history[s, (seen - k) % length, H_CLOSE]
+        close = state.history[s, (seen - k) & mask, H_CLOSE]
         change = np.log(close / previous)
         total += change
         squares += change * change

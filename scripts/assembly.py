@@ -46,6 +46,7 @@ class BacktestRequest:
     strategy_modules: tuple[Path, ...] = ()
     adjustment: str | None = None
     output_dir: Path | None = None
+    pdf: bool = False
     slab_rows: int = 1024
     strict: bool = False
     json: bool = False

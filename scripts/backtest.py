@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from config import load_settings, settings_as_dict
 from engine.errors import DataError, SmallcapError
 from scripts import trials
-from scripts.assembly import BacktestRequest, build_strategies, desk_config, normalised_weights
+from scripts.assembly import BacktestRequest, UsageError, build_strategies, desk_config, normalised_weights
 from scripts.compilation import compile_ahead
 from scripts.console import note
 from scripts.progress import Progress, compiled_kernels, telling_of_compilation
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from strategies.base import Strategy
 
 DONE, INTERRUPTED = 0, 130
-_NOT_RECORDED = ("output_dir", "json")  # options that say where results go, not what they are
+_NOT_RECORDED = ("output_dir", "pdf", "json")  # options that say where results go, not what they are
 
 
 @dataclass
@@ -82,6 +82,8 @@ def run_backtest(
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
     started = time.perf_counter()
     settings = load_settings(settings_path, defaults_path, force=force)
+    if request.pdf:
+        _can_print(request)
     if request.output_dir is not None:
         _make_writable(request.output_dir)
     known = compiled_kernels()  # Counted here: loading may compile the first ones
@@ -204,6 +206,10 @@ def write_files(
     paths += write_evidence(directory, run.recorder, summary, nearby, attribution, risk_free_rate=rate)
     manifest = {**described(run, summary), **nearby.described()}
     paths.append(write_tearsheet(directory, manifest))
+    if run.request.pdf:
+        from reports.pdf import write_pdf
+
+        paths.append(write_pdf(directory, manifest))
     now = time.perf_counter()
     run.seconds.update(report=now - reporting, total=now - started)
     write_manifest(manifest_path, {**manifest, "timings": timings(run, started_at)})
@@ -313,6 +319,15 @@ def print_report(run: Run, summary: Summary, paths: list[Path]) -> None:
 
 def _rows_total(feed: Feed) -> int | None:
     return getattr(feed, "n_rows", None)
+
+
+def _can_print(request: BacktestRequest) -> None:
+    """Find out now what --pdf lacks: not after a run of minutes."""
+    from reports.pdf import require_chromium
+
+    if request.output_dir is None:
+        raise UsageError("--pdf goes with --output-dir, where tearsheet.pdf is written")
+    require_chromium()
 
 
 def _make_writable(directory: Path) -> None:

@@ -145,6 +145,9 @@ def backtest(
     output_dir: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder for the CSV files and run.json.")
     ] = None,
+    pdf: Annotated[
+        bool, typer.Option("--pdf", help="Also print the tear sheet to tearsheet.pdf (needs Chromium).")
+    ] = False,
     slab: Annotated[
         int, typer.Option(min=1, metavar="K", help="Rows per slab; results do not depend on it.")
     ] = 1024,
@@ -177,6 +180,7 @@ def backtest(
         strategy_modules=tuple(strategy_module or ()),
         adjustment=adjustment.value if adjustment else None,
         output_dir=output_dir,
+        pdf=pdf,
         slab_rows=slab,
         strict=strict,
         json=json,
@@ -265,6 +269,57 @@ def audit(
     return run_audit(
         request,
         n_cuts=cuts,
+        settings_path=options.settings,
+        defaults_path=options.defaults,
+        force=options.force,
+    )
+
+
+@app.command(epilog=f"{GLOBALS} {EXIT_CODES}")
+def report(
+    directories: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of finished runs.")],
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH", help="Write the comparison (of one run: its tear sheet) as one HTML file."
+        ),
+    ] = None,
+    pdf: Annotated[
+        bool, typer.Option("--pdf", help="Print the run's tear sheet to tearsheet.pdf (needs Chromium).")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
+) -> int:
+    """Print finished runs again from their files; several side by side, with the settings that differ.
+
+    Folders that the original tool wrote can be read too.
+    """
+    from scripts.report import run_report
+
+    return run_report(directories, html=html, pdf=pdf, json=json)
+
+
+@app.command(epilog=f"{GLOBALS} {EXIT_CODES}")
+def why(
+    context: typer.Context,
+    symbol: Annotated[str, typer.Argument(metavar="SYMBOL", help="The symbol to tell about.")],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that backtest wrote.")],
+    date: Annotated[
+        str | None,
+        typer.Option(metavar="DATE", help="One day, and which condition failed where there was no signal."),
+    ] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object on stdout instead of text.")
+    ] = False,
+) -> int:
+    """Tell a symbol's life in a run: signals, what the gate said, orders, fills, stops, trades."""
+    from scripts.why import run_why
+
+    options: Globals = context.obj
+    return run_why(
+        symbol,
+        directory,
+        date=date,
+        json=json,
         settings_path=options.settings,
         defaults_path=options.defaults,
         force=options.force,

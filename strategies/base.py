@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import ConfigError, EngineError
-from engine.events import SIGNAL_DTYPE, OrderType, Side, Tif
+from engine.events import SIGNAL_DTYPE, OrderType, Side, Tif, join_rows
 from engine.exits import ExitRules
 from engine.jit import scalars
 from engine.slab import ActionKind, Tape, Universe
@@ -123,10 +123,10 @@ class KernelStrategy(Strategy):
             out.count[0] = 0
             row = type(self).kernel(tape, self._scalars, self._state, out, row)
             if out.count[0]:
-                parts.append(out.rows[: out.count[0]].copy())
+                parts.append(join_rows([out.rows[: out.count[0]]]))
         if not parts:
             return _NO_SIGNALS
-        rows = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        rows = parts[0] if len(parts) == 1 else join_rows(parts)
         rows["strategy"] = index
         return rows
 

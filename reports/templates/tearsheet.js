@@ -20,10 +20,11 @@ function layout(own) {
   const narrow = window.innerWidth < 760 && !byId("plain-charts");
   const axis = (extra, given) => Object.assign({ linecolor: "#c9ced5", gridcolor: "#eceff2", zeroline: false,
     tickfont: { size: narrow ? 11 : 12 }, fixedrange: narrow }, extra, given || {});
-  return Object.assign({}, own, {
+  const below = narrow && own.tall;  // Many names: under the chart, where they do not take its room
+  return Object.assign({}, own, below ? { height: own.height + own.tall } : {}, {
     font: FONT, paper_bgcolor: "#fff", plot_bgcolor: "#fff", hovermode: own.hovermode || "x unified",
     margin: Object.assign({ l: narrow ? 44 : 56, r: narrow ? 10 : 28, t: own.showlegend === false ? 10 : 34, b: 36 }, own.margin || {}),
-    legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 12 }, itemsizing: "constant" }, hoverlabel: { font: FONT, bordercolor: "#c9ced5" },
+    legend: { orientation: "h", x: 0, y: below ? -0.1 : 1.02, yanchor: below ? "top" : "bottom", font: { size: 12 }, itemsizing: "constant" }, hoverlabel: { font: FONT, bordercolor: "#c9ced5" },
     xaxis: axis({ type: "date", showgrid: false }, own.xaxis), yaxis: axis({ automargin: true }, own.yaxis) });
 }
 
