@@ -1,0 +1,73 @@
+"""The tear sheet in a real browser. Skipped without Chromium: make chromium."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from reports.pdf import find_chromium, write_pdf
+from reports.tearsheet import write_tearsheet
+from tests.reports import written_run
+from tests.reports.browser import browser
+from tests.reports.written_run import EVIL
+
+pytestmark = pytest.mark.skipif(find_chromium() is None, reason="needs Chromium: make chromium")
+
+
+@pytest.fixture
+def written(tmp_path, monkeypatch):
+    manifest = written_run.write(tmp_path, monkeypatch)
+    (tmp_path / "run.json").write_text(json.dumps(manifest))
+    write_tearsheet(tmp_path)
+    return tmp_path
+
+
+def test_the_page_draws_its_charts_and_shows_a_chosen_trade_without_a_word_of_trouble(written):
+    with browser() as page:
+        page.resize(1280, 900)
+        page.open(written / "tearsheet.html")
+        page.value("drawAll()")
+        there = page.value(
+            "[...document.querySelectorAll('.chart')].map(c => [c.id, !!c.querySelector('svg')])"
+        )
+        drawn = {name for name, svg in there if svg}
+        assert {"equity", "drawdown", "turnover", "r-multiples", "excursions", "account-0"} <= drawn
+
+        page.value("openExplorer()")
+        page.wait("document.querySelector('#trade-list button')")
+        page.value("document.querySelector('#trade-list button').click()")
+        page.wait("document.querySelector('#trade-chart .candlesticklayer, #trade-chart .boxlayer')")
+        assert page.value("document.getElementById('trade-title').textContent").startswith(
+            f"{EVIL}, first: +1.30 R"
+        )
+        names = page.value("document.getElementById('trade-chart').data.map(trace => trace.name)")
+        assert {"signal", "initial stop", "bought"} <= set(names)
+        assert page.value("document.querySelectorAll('img').length") == 0
+
+        page.value("document.querySelector('[data-axis=linear]').click()")
+        page.wait("document.getElementById('equity')._fullLayout.yaxis.type === 'linear'")
+        assert page.trouble == []
+        assert [url for url in page.requested if not url.startswith(("file:", "data:"))] == []
+
+
+def test_a_search_without_a_match_says_so(written):
+    with browser() as page:
+        page.open(written / "tearsheet.html")
+        page.value("openExplorer()")
+        page.value("(() => { const s = document.getElementById('trade-search'); s.value = 'ZZZ';"
+                   " s.dispatchEvent(new Event('input')); })()")  # fmt: skip
+        assert page.value("document.getElementById('trade-count').textContent") == "No trade matches."
+        assert page.trouble == []
+
+
+def test_nothing_is_wider_than_a_phone(written):
+    with browser() as page:
+        page.resize(390, 844, mobile=True)
+        page.open(written / "tearsheet.html")
+        page.value("drawAll()")
+        assert page.value("document.documentElement.scrollWidth") == 390
+
+
+def test_the_page_prints_to_pdf(written):
+    assert write_pdf(written).read_bytes().startswith(b"%PDF-")
