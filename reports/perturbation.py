@@ -43,7 +43,7 @@ class Futures:
 
     def rows(self, start: int, stop: int) -> Tape:
         """Return the real rows [start, stop)."""
-        return Tape._make(array.copy() for array in _cut(self.real, start, stop))
+        return Tape._make(array.copy() for array in rows_of(self.real, start, stop))
 
     def singles(self) -> Sequence[Tape]:
         """Return every real row as a tape of its own."""
@@ -84,15 +84,16 @@ def tape_from(universe: Universe, bars: Bars, start: int, stop: int) -> Tape:
 
 def row_views(tape: Tape, n_rows: int) -> Sequence[Tape]:
     """Return the first rows of a tape one by one, sharing its memory, as the loop cuts them."""
-    return [_cut(tape, i, i + 1) for i in range(n_rows)]
+    return [rows_of(tape, i, i + 1) for i in range(n_rows)]
 
 
 def slabs_of(tape: Tape, n_rows: int) -> Sequence[Tape]:
     """Return consecutive pieces of at most `n_rows` rows, sharing the tape's memory."""
-    return [_cut(tape, i, min(i + n_rows, len(tape.ts))) for i in range(0, len(tape.ts), n_rows)]
+    return [rows_of(tape, i, min(i + n_rows, len(tape.ts))) for i in range(0, len(tape.ts), n_rows)]
 
 
-def _cut(tape: Tape, start: int, stop: int) -> Tape:
+def rows_of(tape: Tape, start: int, stop: int) -> Tape:
+    """Return rows [start, stop) of a tape, sharing its memory."""
     arrays = [getattr(tape, name)[start:stop] for name in ("ts", *CELLS)]
     return Tape._make([*arrays, _actions(tape, start, stop, start), tape.benchmark[start:stop]])
 

@@ -61,7 +61,7 @@ def run_audit(
     from scripts.sources import open_feed
 
     feed = open_feed(request, settings)
-    facts = _facts(request, settings, feed, strategies)
+    facts = dated_facts(request, settings, feed, strategies)
     bars = whole(feed)
     if bars.n_rows < 3:
         raise DataError(f"an audit needs 3 rows of bars or more, the data have {bars.n_rows}")
@@ -89,7 +89,7 @@ def whole(feed: Feed) -> Bars:
     return slabs[0] if len(slabs) == 1 else join(slabs)
 
 
-def _facts(request: BacktestRequest, settings: Any, feed: Feed, strategies: list[Strategy]) -> Any:
+def dated_facts(request: BacktestRequest, settings: Any, feed: Feed, strategies: list[Strategy]) -> Any:
     """Return the dated facts that `backtest` would give its strategies, None without any."""
     from scripts.sources import load_facts
 
