@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reports.folder import RunFolder
+from reports.formats import percent
 
 Figure = dict[str, Any]
 Float = NDArray[np.float64]
@@ -209,20 +210,20 @@ def attribution(folder: RunFolder) -> dict[str, Figure]:
 
 
 def contribution_bars(labels: list[str], values: Float) -> Figure:
+    """Horizontal bars; the numbers stand beside the names, where no bar can run into them."""
+    names = [
+        f"{escaped(label.replace('_', ' '))}  {percent(value, sign=True)}"
+        for label, value in zip(labels, values.tolist(), strict=True)
+    ]
     bars = {
-        "type": "bar", "orientation": "h", "y": [escaped(label) for label in labels], "x": rounded(values),
+        "type": "bar", "orientation": "h", "y": names, "x": rounded(values),
         "marker": {"color": [ACCENT if value >= 0 else "#D55E00" for value in values.tolist()]},
-        "texttemplate": "%{x:+.1%}", "textposition": "outside", "cliponaxis": False,
-        "hovertemplate": "%{y}: %{x:+.2%}<extra></extra>",
+        "hovertemplate": "%{y}<extra></extra>",
     }  # fmt: skip
-    # Room for the numbers outside the bars
-    low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
-    room = 0.22 * (high - low)
     return {
         "data": [bars],
         "layout": {"height": 60 + 24 * len(labels), "showlegend": False, "hovermode": "closest",
-                   "bargap": 0.35, 
-                   "xaxis": {"type": "linear", "tickformat": ".0%", "range": [low - room, high + room]},
+                   "bargap": 0.35, "xaxis": {"type": "linear", "tickformat": ".0%", "nticks": 5},
                    "yaxis": {"type": "category", "automargin": True, "showgrid": False, "dtick": 1}},
     }  # fmt: skip
 

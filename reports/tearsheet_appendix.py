@@ -20,7 +20,7 @@ def refusals(folder: RunFolder) -> Section | None:
     totals = Counter(refused.text("reason"))
     most = max(totals.values())
     rows = [
-        [words(reason), f'<span class="fill" style="width:{100 * n / most:.1f}%"></span>', f"{n:,}",
+        [words(reason), f'<span class="fill" style="width:{94 * n / most:.1f}%"></span>', f"{n:,}",
          *(f"{counts[reason, name]:,}" if counts[reason, name] else "" for name in strategies)]
         for reason, n in totals.most_common()
     ]  # fmt: skip

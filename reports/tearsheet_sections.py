@@ -196,7 +196,7 @@ def accounts(folder: RunFolder) -> Section | None:
     html = (
         f'<p class="note">Growth of each account, on one scale.</p><div class="grid">{"".join(cells)}</div>'
     )
-    return Section("strategies", "Strategies", html, (charts.CURVE, METRICS), long=True)
+    return Section("strategies", "Strategies", html, (charts.CURVE, METRICS))
 
 
 def attribution(folder: RunFolder) -> Section | None:
@@ -224,7 +224,7 @@ def attribution(folder: RunFolder) -> Section | None:
     )
     columns = f"<div>{''.join(parts.values())}</div><div>{last}</div>"
     html = f'<p class="note">{how}</p><div class="pair">{columns}</div>'
-    return Section("attribution", "Attribution", html, ("performance/attribution.csv", *sources), long=True)
+    return Section("attribution", "Attribution", html, ("performance/attribution.csv", *sources))
 
 
 def trades(folder: RunFolder) -> Section | None:

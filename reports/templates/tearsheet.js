@@ -32,7 +32,10 @@ function draw(id) {
   const figure = page.charts[id], place = byId(id);
   if (!figure || !place || page.drawn.has(id)) return;
   page.drawn.add(id);
-  for (const trace of figure.data) if (trace.x === "@dates") trace.x = page.dates;
+  for (const trace of figure.data) if (trace.x === "@dates") {
+    trace.x = page.dates;
+    figure.layout.xaxis = Object.assign({ range: [page.dates[0], page.dates[page.dates.length - 1]] }, figure.layout.xaxis);
+  }
   Plotly.newPlot(place, figure.data, layout(figure.layout), CONFIG);
   if (id === "excursions") place.on("plotly_click", event => window.showTrade && showTrade(event.points[0].customdata, true));
 }
