@@ -27,6 +27,15 @@ def text_array(values: Sequence[str]) -> Any:
     return pa.StringArray.from_buffers(len(encoded), pa.py_buffer(ends), pa.py_buffer(b"".join(encoded)))
 
 
+def significant(values: NDArray[np.float64], digits: int = 6) -> NDArray[np.float64]:
+    """Return numbers rounded to so many digits; whole ones keep all of theirs. NaN stays NaN."""
+    size = np.abs(values)
+    power = np.zeros(len(values))
+    np.log10(size, out=power, where=(size > 0) & np.isfinite(size))
+    scale = 10.0 ** np.clip(digits - 1 - np.floor(power), 0, 300)  # Dividing by it is exact to the last digit
+    return np.asarray(np.round(values * scale) / scale)
+
+
 def as_numpy(cells: Any) -> NDArray[Any]:
     """Return the numbers of a pyarrow column or array, NaN for null."""
     import pyarrow as pa

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from reports.arrow import significant
 from reports.folder import RunFolder
 from reports.formats import percent
 
@@ -261,9 +262,9 @@ def last_of_days(folder: RunFolder) -> NDArray[np.intp]:
     return np.flatnonzero(np.append(day[1:] != day[:-1], True)) if n_rows else np.empty(0, np.intp)
 
 
-def rounded(values: Float, digits: int = 6) -> list[float | None]:
-    """Return numbers for JSON with so many significant digits; None where they are not finite."""
-    return [float(f"{value:.{digits}g}") if np.isfinite(value) else None for value in values.tolist()]
+def rounded(values: Float, digits: int = 6) -> list[float]:
+    """Return numbers for JSON with so many significant digits; NaN becomes null there."""
+    return significant(values, digits).tolist()  # type: ignore[no-any-return]
 
 
 def escaped(text: str) -> str:

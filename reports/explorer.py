@@ -13,10 +13,11 @@ from collections import defaultdict
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from reports.arrow import as_numpy
+from reports.arrow import as_numpy, significant
 from reports.evidence import BARS
 from reports.folder import RunFolder
 
@@ -47,7 +48,7 @@ def pack(folder: RunFolder) -> bytes | None:
         "days": bars.days, "symbols": bars.symbols, "starts": bars.starts.tolist(), "ticks": bars.ticks,
         "volume_steps": VOLUME_STEPS, **_trades(folder), "parameters": _parameters(folder),
     }  # fmt: skip
-    text = json.dumps(header, separators=(",", ":"), allow_nan=False).encode()
+    text = msgspec.json.encode(header)  # NaN is null
     return len(text).to_bytes(4, "little") + text + bars.columns
 
 
@@ -110,6 +111,7 @@ def _signals(
     days = signals.text("date")
     measured: dict[str, list[str]] = {}
     made: list[Any] = []
+    figures: list[list[float]] = []
     for i, strategy in zip(wanted, names["strategy"], strict=True):
         if i < 0:
             made.append(None)
@@ -117,7 +119,11 @@ def _signals(
         values = next(details)
         known = measured.setdefault(strategy, [])
         known += [name for name in values if name not in known]
-        made.append([days[i], confidence[i], *(_six(values.get(name)) for name in known)])
+        figures.append([np.nan if (value := values.get(name)) is None else value for name in known])
+        made.append([days[i], confidence[i]])
+    short = iter(significant(np.array([value for row in figures for value in row], np.float64)).tolist())
+    for entry, row in zip((entry for entry in made if entry is not None), figures, strict=True):
+        entry += [next(short) for _ in row]
     return made, measured
 
 
@@ -190,12 +196,6 @@ def _previous(values: Int, starts: Int) -> Int:
     return made
 
 
-def rounded(values: NDArray[np.float64], places: int | None) -> list[Any]:
-    """Return numbers for JSON: `places` decimals, or six significant digits; None for NaN."""
-    if places is None:
-        return [_six(value) for value in values.tolist()]
-    return [None if value != value else value for value in np.round(values, places).tolist()]
-
-
-def _six(value: float | None) -> float | None:
-    return None if value is None or value != value else float(f"{value:.6g}")
+def rounded(values: NDArray[np.float64], places: int | None) -> list[float]:
+    """Return numbers for JSON: `places` decimals, or six significant digits; NaN becomes null there."""
+    return (significant(values) if places is None else np.round(values, places)).tolist()  # type: ignore[no-any-return]

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from reports.arrow import as_arrow, as_numpy, text_array
+from reports.arrow import as_arrow, as_numpy, significant, text_array
 from reports.evidence import rolling_beta, rolling_sharpe
 from reports.folder import RunFolder
 from tests.reports import written_run
@@ -60,6 +60,14 @@ def test_bars_around_the_trade_are_kept_with_their_names_and_days(tmp_path, monk
     assert bars["symbol"] == ["AAA"] * 4
     assert bars["date"] == ["2024-03-07", "2024-03-08", "2024-03-11", "2024-03-12"]
     assert bars["close"] == pytest.approx([10.0, 10.2, 11.0, 11.0])
+
+
+def test_significant_digits_read_back_as_short_as_they_were_meant():
+    values = np.array([123456.789, 1.23456789, -0.000123456789, 0.0, np.nan, 98765432.1, 1e-300])
+    short = [123457.0, 1.23457, -0.000123457, 0.0, 98765432.0, 1e-300]
+    made = significant(values).tolist()
+    assert np.isnan(made.pop(4))
+    assert made == short
 
 
 def test_arrays_survive_the_way_to_arrow_and_back():
