@@ -129,7 +129,8 @@ class Desk:
         for i, strategy in enumerate(strategies):
             rules[i] = (strategy.exits != ExitRules(m_gate=strategy.exits.m_gate), *strategy.exits)
         _check_trailing(rules, names)
-        self._params = scalars(desk_params(config))
+        self._params = desk_params(config)
+        self._scalars = scalars(self._params)
         self._tables = DeskTables(self.weights, rules, sector_of, limits)
         bars = max(VOL_BARS + 2, int(rules["sma_bars"].max()), int(rules["low_bars"].max()) + 1)
         self._state = allocate_state(len(self.accounts), len(universe), n, bars, blend=blend)
@@ -148,7 +149,6 @@ class Desk:
         leaves the range of int64 micro-dollars.
         """
         merged = records(_merge(signals))
-        tape = tape._replace(actions=records(tape.actions))
         n_rows = len(tape.ts)
         if len(self._out.equity) < n_rows:
             self._out = self._out._replace(equity=np.zeros((n_rows, len(self.accounts), 3), np.int64))
@@ -157,13 +157,14 @@ class Desk:
         while row < n_rows:
             self._out.counts[:] = 0
             reached = session_pass(
-                tape, market, merged, self._params, self._tables, self._state, self._out, row
+                tape, market, merged, self._scalars, self._tables, self._state, self._out, row
             )
             if self._state.counters[OVERFLOW]:
                 raise EngineError(
                     "an amount left the range of the ledger (9e12 dollars); check the prices of the feed"
                 )
-            for part, buffer, n in zip(parts, self._out[:7], self._out.counts, strict=True):
+            buffers: Sequence[Any] = self._out[:7]
+            for part, buffer, n in zip(parts, buffers, self._out.counts.tolist(), strict=True):
                 if n:
                     part.append(join_rows([buffer[:n]]))
             if reached == row:
@@ -220,7 +221,9 @@ def _merge(signals: Sequence[NDArray[np.void]]) -> NDArray[np.void]:
     if len(filled) == 1:
         return filled[0]
     rows = join_rows(filled)
-    return rows[np.lexsort((rows["strategy"], rows["symbol"], rows["ts"]))]
+    order = np.lexsort((rows["strategy"], rows["symbol"], rows["ts"]))
+    # Moved as bytes, not field by field
+    return rows.view(f"V{rows.itemsize}")[order].view(rows.dtype)
 
 
 def _split_money(total: int, weights: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import EngineError
-from engine.jit import kernel
+from engine.jit import kernel, records
 from engine.slab import NS_PER_DAY, Bars, Tape, Universe
 
 TOLERANCE = 1e-6
@@ -101,7 +101,8 @@ class Intake:
         self.marking_bars += marks
         self.invalid_bars += invalid
         return Tape(
-            ts, bars.open, bars.high, bars.low, bars.close, bars.volume, status, bars.actions, bars.benchmark
+            ts, bars.open, bars.high, bars.low, bars.close, bars.volume, status,
+            records(bars.actions), bars.benchmark,
         )  # fmt: skip
 
     def state(self) -> dict[str, Any]:

@@ -117,9 +117,9 @@ def scalars(params: Any) -> Any:
     """
     names = params._fields
     kinds = [np.float64 if isinstance(value, float) else np.int64 for value in params]
-    record = np.zeros(1, np.dtype(list(zip(names, kinds, strict=True)))).view(np.recarray)
+    record = np.zeros(1, np.dtype(list(zip(names, kinds, strict=True))))
     record[0] = tuple(params)
-    return record[0]
+    return records(record)[0]
 
 
 def _interpreted(function: Callable[..., Any]) -> Callable[..., Any]:
