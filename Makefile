@@ -15,11 +15,11 @@ DIGEST := import hashlib,sys; from pathlib import Path; h=hashlib.sha256(sys.arg
 LOCKED := .venv/locked-$(shell $(PYTHON) -c '$(DIGEST)' "" requirements.lock 2>/dev/null)
 INSTALLED := .venv/installed-$(shell $(PYTHON) -c '$(DIGEST)' "$(CURDIR)" requirements.lock pyproject.toml 2>/dev/null)
 
-.PHONY: help setup demo test check bench peers lock clean
+.PHONY: help setup demo test check bench peers chromium lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
 
 setup: $(INSTALLED)  ## create .venv from requirements.lock, or reuse it while the lock is unchanged
 
@@ -40,6 +40,11 @@ bench: setup  ## measure the loop against C and the peers (ARGS=--json for one o
 
 peers: setup  ## install the packages that results and speed are compared with
 	$(PIP) install --no-deps -r requirements-peers.txt
+
+chromium:  ## install Chromium with apt-get (as root): for --pdf and the browser tests
+	@command -v apt-get >/dev/null || { echo "make chromium: needs apt-get; install Chromium or Chrome by other means" >&2; exit 1; }
+	apt-get update
+	apt-get install -y --no-install-recommends chromium
 
 # The peers are resolved beside the lock, not against it: one that asks for an older version than ours gets ours
 lock:  ## resolve requirements.lock and requirements-peers.txt (needs uv; ARGS=--upgrade for the newest)
