@@ -34,7 +34,7 @@ Rows = NDArray[np.void]
 Factory = Callable[[int | None], Strategy]  # a new strategy that knows company reports up to this moment
 
 SLAB_ROWS = 1024
-ROWS_BEFORE, ROWS_AFTER = 12, 36  # of a cut, in the slab around it
+ROWS_BEFORE, ROWS_AFTER = 12, 20  # of a cut, in the slab around it
 N_WHOLE_HISTORIES = 3  # cuts before which everything is replayed from the first row
 RESTORED_EVERY = 8  # cuts per one that is recomputed bar by bar from a snapshot
 
@@ -84,7 +84,7 @@ class Audit:
         truth, findings = self._truth(make)
         findings += self._in_slabs(make, truth)
         findings += self._whole_histories(make, truth)
-        history, unproven = None, ""
+        history = None
         if not findings:
             history = history_audit(
                 self.futures, truth, strategy.warmup_bars, strategy.measurements,
@@ -92,12 +92,7 @@ class Audit:
             )  # fmt: skip
             if history.first is not None:
                 findings.append(Finding("history", history.first))
-        if not len(truth):
-            unproven = "it gave no signal on these data"
-        elif not findings and self._is_deaf(make, truth):
-            unproven = "its signals do not change with the bars that it is given"
-        elif history is not None and history.is_open:
-            unproven = "the data are too short to see whether it forgets where they began"
+        unproven = "" if findings else self._doubt(make, truth, history)
         return Verdict(
             strategy.name, len(truth), len(self.cuts), self.futures.n_rows, _earliest(findings), history,
             unproven, _counted(findings),
@@ -169,6 +164,16 @@ class Audit:
             if difference is not None:
                 found.append(Finding("removed", difference))
         return found
+
+    def _doubt(self, make: Factory, truth: Rows, history: HistoryResult | None) -> str:
+        """Return why finding no offence proves nothing; "" if it proves something."""
+        if not len(truth):
+            return "it gave no signal on these data"
+        if self._is_deaf(make, truth):
+            return "its signals do not change with the bars that it is given"
+        if history is not None and history.is_open:
+            return "the data are too short to see whether it forgets where they began"
+        return ""
 
     def _is_deaf(self, make: Factory, truth: Rows) -> bool:
         """Return whether a strategy says the same of made-up bars."""

@@ -37,6 +37,7 @@ def test_a_guilty_strategy_of_a_file_ends_with_1_and_is_told_where(data, capsys)
     assert max(map(len, shown.splitlines())) <= 80
     assert "input: close, 1 bar ahead" in " ".join(shown.split())
     assert "first at" in shown
+    assert "nothing is proven" not in shown
     assert "2021-" in shown
 
 
