@@ -37,9 +37,9 @@ function barsOf(symbol) {
 }
 
 const number = (value, digits) => value === null || value === undefined ? "–" : Number(value).toLocaleString("en-US", { maximumSignificantDigits: digits || 6 });
-const percent = value => value === null ? "–" : (value < 0 ? "−" : "+") + (100 * Math.abs(value)).toFixed(1) + " %";
+const percent = value => value === null ? "–" : (value < 0 ? "−" : "+") + (100 * Math.abs(value)).toFixed(1) + "\u00a0%";
 const dollars = value => (value < 0 ? "−$" : "$") + Math.abs(value).toLocaleString("en-US", { maximumFractionDigits: 0 });
-const signedR = value => value === null ? "no R" : (value < 0 ? "−" : "+") + Math.abs(value).toFixed(2) + " R";
+const signedR = value => value === null ? "no R" : (value < 0 ? "−" : "+") + Math.abs(value).toFixed(2) + "\u00a0R";
 
 function element(name, text, attributes) {
   const made = document.createElement(name);

@@ -39,7 +39,7 @@ def test_the_page_draws_its_charts_and_shows_a_chosen_trade_without_a_word_of_tr
         page.value("document.querySelector('#trade-list button').click()")
         page.wait("document.querySelector('#trade-chart .candlesticklayer, #trade-chart .boxlayer')")
         assert page.value("document.getElementById('trade-title').textContent").startswith(
-            f"{EVIL}, first: +1.30 R"
+            f"{EVIL}, first: +1.30\u00a0R"
         )
         names = page.value("document.getElementById('trade-chart').data.map(trace => trace.name)")
         assert {"signal", "initial stop", "bought"} <= set(names)
