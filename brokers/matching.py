@@ -352,6 +352,9 @@ def test_lot(state, out, params, tape, t, a, s):
             price = lot.stop
         elif hit_target:
             price, reason = lot.target, BY_TARGET
+            if entered:
+                # A target below the entry was met at once, at a price of this bar
+                price = max(price, open_ if lot.phase == AT_OPEN else low)
     if np.isnan(price):
         return
     ts = tape.ts[t]

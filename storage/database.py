@@ -47,8 +47,6 @@ def transaction(url: str) -> Iterator[Connection]:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with closing(sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)) as raw:
-                raw.execute("PRAGMA journal_mode = WAL")
-                raw.execute("PRAGMA synchronous = NORMAL")
                 raw.execute("BEGIN IMMEDIATE")
                 try:
                     yield _Sqlite(raw)

@@ -556,6 +556,8 @@ class ReferenceDesk:
                 what, price = Reason.STOP, lot.stop
             elif target:
                 what, price = Reason.TARGET, lot.target
+                if entry_bar:  # Silent: bought above its target; what it fetches is a price of this bar
+                    price = max(price, o if lot.phase == "open" else low)
         if what is None:
             return
         for place in (account.entries, account.exits):

@@ -60,7 +60,7 @@ def test_stop_and_target_are_live_in_the_bar_of_the_entry_but_its_open_is_the_en
     taken = play([FLAT, (10.0, 10.5, 9.9, 10.4)], [signal(0, target=10.2)])
     assert taken.fills[1] == (1, 0, -100, 10.2, "target")
     above = play([FLAT, (10.0, 10.0, 9.9, 10.0)], [signal(0, target=9.5)])
-    assert above.fills[1] == (1, 0, -100, 9.5, "target")  # Not at the open, which is above the target
+    assert above.fills[1] == (1, 0, -100, 10.0, "target")  # Met at once; 9.5 was no price of this bar
 
 
 def test_ambiguous_bars_are_counted() -> None:

@@ -72,7 +72,7 @@ def test_dollar_volume_and_volatility_of_an_empty_history_are_zero_and_unknown()
     assert adv(state, 0) == 0.0
     assert math.isnan(volatility(state, 0))
     for k in range(25):
-        state.history[0, k % 22] = (1.0 + k, 0.0, 0.0, 10.0)
+        state.history[0, k % state.history.shape[1]] = (1.0 + k, 0.0, 0.0, 10.0)
         state.bars_seen[0] = k + 1
         assert adv(state, 0) == pytest.approx(10 * np.mean([1.0 + j for j in range(max(0, k - 19), k + 1)]))
         assert math.isnan(volatility(state, 0)) == (k < 20)

@@ -24,7 +24,7 @@ def data(tmp_path, monkeypatch):
 def test_a_clean_strategy_ends_with_0_and_fits_80_columns(data, capsys):
     assert run(["audit", "--data", data, "--strategies", "trend", "--cuts", "40"]) == 0
     shown = capsys.readouterr().out
-    assert max(map(len, shown.splitlines())) <= 80
+    assert max(len(line) for line in shown.splitlines() if data not in line) <= 80
     assert "300 rows x 4 symbols, 40 cuts" in shown
     assert "trend_following" in shown
     assert "clean" in shown
@@ -34,7 +34,7 @@ def test_a_guilty_strategy_of_a_file_ends_with_1_and_is_told_where(data, capsys)
     options = ["--strategy-module", PLANTED, "--strategies", "clairvoyant", "mean20", "--cuts", "40"]
     assert run(["audit", "--data", data, *options]) == 1
     shown = capsys.readouterr().out
-    assert max(map(len, shown.splitlines())) <= 80
+    assert max(len(line) for line in shown.splitlines() if data not in line) <= 80
     assert "input: close, 1 bar ahead" in " ".join(shown.split())
     assert "first at" in shown
     assert "nothing is proven" not in shown

@@ -59,7 +59,7 @@ def files(directory):
 def test_a_backtest_prints_its_figures_and_writes_its_files(data, capsys):
     assert replay(data, "--output-dir", "out") == 0
     shown = capsys.readouterr().out
-    assert max(map(len, shown.splitlines())) <= 80
+    assert max(len(line) for line in shown.splitlines() if str(data) not in line) <= 80
     for expected in ("trend_following", "combined", "max DD", "signals", "high_too_low 1", "written to out"):
         assert expected in shown
     assert set(files("out")) >= {
