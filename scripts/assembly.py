@@ -47,6 +47,7 @@ class BacktestRequest:
     adjustment: str | None = None
     output_dir: Path | None = None
     pdf: bool = False
+    email: bool = False
     slab_rows: int = 1024
     strict: bool = False
     json: bool = False

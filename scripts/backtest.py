@@ -1,7 +1,8 @@
 """The `backtest` command: build a run, drive it, report it.
 
 Ctrl-C ends the run after the slab in work: what has happened by then is reported and written like a whole
-run, and `run.json` says that it was interrupted.
+run, and `run.json` says that it was interrupted. `--email` comes last, after everything is printed and
+written: a mail that fails is one line and exit code 1, and costs no results.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from config import load_settings, settings_as_dict
 from engine.errors import DataError, SmallcapError
-from scripts import trials
+from scripts import mail, trials
 from scripts.assembly import BacktestRequest, UsageError, build_strategies, desk_config, normalised_weights
 from scripts.compilation import compile_ahead
 from scripts.console import note
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from strategies.base import Strategy
 
 DONE, INTERRUPTED = 0, 130
-_NOT_RECORDED = ("output_dir", "pdf", "json")  # options that say where results go, not what they are
+_NOT_RECORDED = ("output_dir", "pdf", "email", "json")  # options that say where results go, not what they are
 
 
 @dataclass
@@ -84,6 +85,8 @@ def run_backtest(
     settings = load_settings(settings_path, defaults_path, force=force)
     if request.pdf:
         _can_print(request)
+    if request.email:
+        mail.require_settings(settings.email)
     if request.output_dir is not None:
         _make_writable(request.output_dir)
     known = compiled_kernels()  # Counted here: loading may compile the first ones
@@ -107,6 +110,10 @@ def run_backtest(
     if run.interrupted:
         kept = f"kept in {request.output_dir}" if paths else "nothing was written: no --output-dir"
         note(f"interrupted after {run.loop.counters.rows:,} of {_rows_total(run.feed) or '?'} rows; {kept}")
+        if request.email:
+            note("interrupted: no e-mail was sent")
+    elif request.email:
+        send_summary(run, summary, paths)
     return INTERRUPTED if run.interrupted else DONE
 
 
@@ -315,6 +322,16 @@ def print_report(run: Run, summary: Summary, paths: list[Path]) -> None:
     )
     if run.request.output_dir is not None:
         tables.print_files(run.request.output_dir, paths)
+
+
+def send_summary(run: Run, summary: Summary, paths: list[Path]) -> None:
+    """Mail the outcome. MailError when it does not reach everyone."""
+    from reports.mail import message
+
+    email, folder = run.settings.email, run.request.output_dir
+    names = sorted(path.relative_to(folder).as_posix() for path in paths) if folder else []
+    sent = mail.deliver(email, message(email, described(run, summary), folder=folder, names=names))
+    note(f"mailed to {sent} recipient{'s' if sent > 1 else ''} through {email.smtp_server}")
 
 
 def _rows_total(feed: Feed) -> int | None:

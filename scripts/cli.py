@@ -148,6 +148,13 @@ def backtest(
     pdf: Annotated[
         bool, typer.Option("--pdf", help="Also print the tear sheet to tearsheet.pdf (needs Chromium).")
     ] = False,
+    email: Annotated[
+        bool,
+        typer.Option(
+            "--email",
+            help="Mail the summary as settings.email says; if that fails, results stand and the code is 1.",
+        ),
+    ] = False,
     slab: Annotated[
         int, typer.Option(min=1, metavar="K", help="Rows per slab; results do not depend on it.")
     ] = 1024,
@@ -181,6 +188,7 @@ def backtest(
         adjustment=adjustment.value if adjustment else None,
         output_dir=output_dir,
         pdf=pdf,
+        email=email,
         slab_rows=slab,
         strict=strict,
         json=json,
