@@ -81,9 +81,11 @@ def volume_left(state, params, s, volume):
 @step
 def affordable(cash, price, params):
     """Return the largest quantity whose value and commission `cash` micro-dollars can pay at `price`."""
+    if cash <= 0:
+        return np.int64(0)
     per_unit = price * (1.0 + params.commission) / params.units * 1e6
     # Rounding can make value and commission up to a micro-dollar cheaper than this bound
-    quantity = np.int64(np.floor((max(cash, 0) + 1.001) / per_unit))
+    quantity = np.int64(np.floor((cash + 1.001) / per_unit))
     while quantity > 0:
         value = np.int64(np.rint(quantity / params.units * price * 1e6))
         if value + np.int64(np.rint(value * params.commission)) <= cash:

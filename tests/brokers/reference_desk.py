@@ -411,6 +411,8 @@ class ReferenceDesk:
             value = self.micro(q, price)
             return value + self.fee(value)
 
+        if cash <= 0:
+            return 0
         if cost(quantity) <= cash:
             return quantity
         low, high = 0, quantity  # cost(low) <= cash < cost(high)
