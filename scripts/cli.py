@@ -334,6 +334,29 @@ def why(
     )
 
 
+@app.command(epilog=f"{GLOBALS} {EXIT_CODES}")
+def notebook(
+    dest: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="The copy. Default: notebooks/trading_dashboard.ipynb."),
+    ] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Folder of a run. Default: the latest in out/ or reports/backtests/."
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a copy that is there.")] = False,
+) -> int:
+    """Copy the analysis notebook, wired to a run: equity, attribution, sectors, a trade explorer.
+
+    Its figures need the extra `notebook`: pip install -e ".[notebook]".
+    """
+    from scripts.notebook import DESTINATION, run_notebook
+
+    return run_notebook(dest or DESTINATION, run=run, force=force)
+
+
 def main() -> int:
     """Run the command line of this process and return the exit code."""
     return run(sys.argv[1:])
