@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import base64
+import importlib.util
 import json
 import math
 import re
@@ -19,6 +20,7 @@ from typing import Any
 
 import msgspec
 
+from engine.errors import MissingPackage
 from reports import charts, explorer, tearsheet_appendix, tearsheet_sections
 from reports.evidence import INTERVALS
 from reports.files import write_atomic
@@ -91,9 +93,12 @@ def template(name: str) -> str:
 
 @cache
 def plotly_js() -> str:
-    """Return the source of plotly.js 4.1.0, "finance" bundle (npm plotly.js-finance-dist-min, MIT): lines,
-    bars and candlesticks in a quarter of the bytes of the whole, which takes seconds to start."""
-    return template("plotly-finance.min.js")
+    """Return the source of plotly.js as the installed package `plotly` carries it, without importing that."""
+    spec = importlib.util.find_spec("plotly")
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingPackage("tearsheet.html needs plotly; install it: pip install plotly")
+    script = Path(spec.submodule_search_locations[0]) / "package_data" / "plotly.min.js"
+    return script.read_text(encoding="utf-8")
 
 
 @cache
