@@ -133,7 +133,10 @@ def test_a_file_that_holds_no_facts_is_one_line(
 
 @pytest.mark.market
 def test_the_caches_that_people_have_load() -> None:
-    facts = read_facts(market_data().parent / "legacy" / "fundamentals")
+    caches = market_data().parent / "legacy" / "fundamentals"
+    if not caches.is_dir():
+        pytest.skip(f"no caches of the original tool in {caches}")
+    facts = read_facts(caches)
     assert len(facts) > 600
     assert facts.quality.n_rows == 0
     assert {"earnings_growth", "roe"} <= set(facts.item.tolist())
