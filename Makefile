@@ -49,7 +49,7 @@ chromium:  ## install Chromium with apt-get (as root): for --pdf and the browser
 # The peers are resolved beside the lock, not against it: one that asks for an older version than ours gets ours
 lock:  ## resolve requirements.lock and requirements-peers.txt (needs uv; ARGS=--upgrade for the newest)
 	@command -v $(UV) >/dev/null || { echo "make lock: needs uv, not found: pip install uv, or UV=/path/to/uv" >&2; exit 1; }
-	$(COMPILE) --generate-hashes --extra dev pyproject.toml requirements.in -o requirements.lock
+	$(COMPILE) --generate-hashes --extra dev --extra notebook pyproject.toml requirements.in -o requirements.lock
 	$(COMPILE) --no-annotate --extra peers --override requirements.lock pyproject.toml -o requirements-peers.all
 	sed -n 's/ \\$$//p' requirements.lock | grep -vxFf - requirements-peers.all > requirements-peers.txt
 	@rm requirements-peers.all

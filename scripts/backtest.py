@@ -24,6 +24,7 @@ from scripts import mail, trials
 from scripts.assembly import BacktestRequest, UsageError, build_strategies, desk_config, normalised_weights
 from scripts.compilation import compile_ahead
 from scripts.console import note
+from scripts.intrabar import intrabar_spread
 from scripts.progress import Progress, compiled_kernels, telling_of_compilation
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class Run:
     code: str  # hash of the kernels' sources when they were loaded
     seconds: dict[str, float] = field(default_factory=dict)
     interrupted: bool = False
+    intrabar_spread: dict[str, float] | None = None  # None: no bar was ambiguous
     significance: Significance | None = None  # of the Sharpe ratio among all trials on these data
 
     @property
@@ -157,6 +159,10 @@ def replay(run: Run) -> None:
     run.seconds["run"] = time.perf_counter() - began
     if run.loop.counters.rows == 0:
         raise DataError("the feed holds no bars for these symbols and days")
+    if run.desk.ambiguous_bars and not run.interrupted:
+        run.intrabar_spread = intrabar_spread(
+            run.feed, run.strategies, run.desk.config, run.weights, run.request.slab_rows
+        )
 
 
 @contextmanager
@@ -246,6 +252,7 @@ def described(run: Run, summary: Summary) -> dict[str, Any]:
         "undefined": manifest.undefined(summary),
         "significance": trials.as_dict(run.significance) if run.significance else None,
         "open_positions": manifest.describe_positions(run.recorder, run.desk.open_positions()),
+        "intrabar_spread": run.intrabar_spread,
         "untraded": untraded(run),
         "event_log_hash": run.recorder.event_log_hash(),
     }
@@ -312,6 +319,7 @@ def print_report(run: Run, summary: Summary, paths: list[Path]) -> None:
         policy = run.desk.config.intrabar.name.lower()
         tables.print_line(
             f"stop and target in one bar: {counts['ambiguous_bars']:,} times, taken as {policy}"
+            f"{spread_text(run.intrabar_spread)}"
         )
     tables.print_untraded(untraded(run))
     tables.print_quality(run.quality)
@@ -332,6 +340,10 @@ def send_summary(run: Run, summary: Summary, paths: list[Path]) -> None:
     names = sorted(path.relative_to(folder).as_posix() for path in paths) if folder else []
     sent = mail.deliver(email, message(email, described(run, summary), folder=folder, names=names))
     note(f"mailed to {sent} recipient{'s' if sent > 1 else ''} through {email.smtp_server}")
+
+
+def spread_text(spread: dict[str, float] | None) -> str:
+    return f"; best and worst end {spread['usd']:,.2f} apart" if spread else ""
 
 
 def _rows_total(feed: Feed) -> int | None:
