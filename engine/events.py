@@ -90,7 +90,6 @@ class Reason(IntEnum):
     MAX_HOLDING = 49
     BEAR_EXIT = 50
     PORTFOLIO_STOP = 51
-    END_OF_DATA = 52
 
 
 class CashKind(IntEnum):

@@ -83,11 +83,6 @@ CACHE_DIR: Path = _private_directory(cache_root() / "kernels" / source_hash()[:2
 numba_config.CACHE_DIR = str(CACHE_DIR)
 
 
-def cache_is_cold() -> bool:
-    """Return whether no kernel has been compiled yet for these sources on this machine."""
-    return next(CACHE_DIR.rglob("*.nbi"), None) is None
-
-
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile `function` as a kernel: cached, without the GIL, IEEE arithmetic, no fastmath.
 

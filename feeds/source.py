@@ -104,7 +104,7 @@ def _panel(
     """Return the stored panel of a source, its fingerprint, whether it is new, and notes. It is imported
     now if it is not there or damaged."""
     content = source_hash(files, cache_dir / "hashes")
-    identity = f"{content}\0{_adjustment(adjustment)}\0{VERSION}\0{_READER_VERSION}"
+    identity = f"{content}\0{Adjustment(adjustment).value}\0{VERSION}\0{_READER_VERSION}"
     fingerprint = hashlib.sha256(identity.encode()).hexdigest()
     folder = cache_dir / "panels" / fingerprint
     notes = []
@@ -137,13 +137,6 @@ def _import(
     what = plan(adjustment, files[0].layout, files[0].label)
     with new_panel(folder) as scratch:
         build(scratch, files, what, path.name, progress)
-
-
-def _adjustment(adjustment: Adjustment | str) -> str:
-    try:
-        return Adjustment(adjustment).value
-    except ValueError:
-        raise DataError(f"adjustment must be raw, split or total_return, was {adjustment!r}") from None
 
 
 def _select(
