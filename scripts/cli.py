@@ -1,7 +1,7 @@
 """The command line: `python main.py COMMAND`, or `smallcap COMMAND` once installed.
 
-This module only declares options and turns outcomes into exit codes. It imports nothing heavy, so that
-`--help` answers at once: what a command needs is imported when the command runs.
+These modules (`scripts.cli*`) only declare options and turn outcomes into exit codes. They import nothing
+heavy, so that `--help` answers at once: what a command needs is imported when the command runs.
 """
 
 from __future__ import annotations
@@ -11,19 +11,14 @@ from collections.abc import Callable, Sequence
 from difflib import SequenceMatcher
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import typer
 
+from scripts import cli_live, cli_universe
+from scripts.app import EXIT_CODES, GLOBALS, INTERRUPTED, Globals, app
 from scripts.arguments import normalised, split_names
 from scripts.console import note, report_error, report_usage, start_logging
-
-USAGE, INTERRUPTED = 2, 130
-EXIT_CODES = (
-    "Exit codes: 0 done, 1 failure, 2 wrong usage, 65 bad data, 69 optional package missing, "
-    "70 internal error, 78 configuration error, 130 interrupted (what was finished is kept)."
-)
-GLOBALS = "--settings, --defaults, --force-config-reload and --verbose work before and after the command."
 
 
 class Mode(StrEnum):
@@ -35,49 +30,6 @@ class Adjustment(StrEnum):
     RAW = "raw"
     SPLIT = "split"
     TOTAL_RETURN = "total_return"
-
-
-class Globals(NamedTuple):
-    """Options of every command."""
-
-    settings: Path | None
-    defaults: Path | None
-    force: bool
-    verbose: bool
-
-
-app = typer.Typer(
-    name="smallcap",
-    help="Research and monitoring of small-cap growth equities: replay strategies, measure them, watch them.",
-    epilog=EXIT_CODES,
-    add_completion=False,
-    invoke_without_command=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
-
-
-@app.callback()
-def global_options(
-    context: typer.Context,
-    settings: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="User settings (JSON) over the defaults.")
-    ] = None,
-    defaults: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="Default settings (JSON) to start from.")
-    ] = None,
-    force_config_reload: Annotated[
-        bool, typer.Option("--force-config-reload", help="Read the settings from disk again.")
-    ] = False,
-    verbose: Annotated[
-        bool, typer.Option("--verbose", help="Log in detail; show tracebacks of errors.")
-    ] = False,
-) -> None:
-    context.obj = Globals(settings, defaults, force_config_reload, verbose)
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
-        raise typer.Exit(USAGE)
 
 
 @app.command(epilog=f"{GLOBALS} {EXIT_CODES}")
@@ -355,6 +307,10 @@ def notebook(
     from scripts.notebook import DESTINATION, run_notebook
 
     return run_notebook(dest or DESTINATION, run=run, force=force)
+
+
+# Importing them registers their commands
+__all__ = ["app", "cli_live", "cli_universe", "main", "run"]
 
 
 def main() -> int:

@@ -1,0 +1,1 @@
+"""The live monitor: alerts, their delivery, the streams and the daemon."""

@@ -1,0 +1,1 @@
+"""Which names: constituents, screening, fundamentals refresh, momentum."""
