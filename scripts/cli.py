@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from difflib import SequenceMatcher
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,81 +18,43 @@ from scripts import cli_live, cli_universe
 from scripts.app import EXIT_CODES, GLOBALS, INTERRUPTED, Globals, app
 from scripts.arguments import normalised, split_names
 from scripts.console import note, report_error, report_usage, start_logging
-
-
-class Mode(StrEnum):
-    SLEEVE = "sleeve"
-    BLEND = "blend"
-
-
-class Adjustment(StrEnum):
-    RAW = "raw"
-    SPLIT = "split"
-    TOTAL_RETURN = "total_return"
+from scripts.options import (
+    Benchmark,
+    Capital,
+    Data,
+    End,
+    Fundamentals,
+    Json,
+    Params,
+    PriceBasis,
+    Sectors,
+    Start,
+    Strategies,
+    StrategyModules,
+    Strict,
+    Symbols,
+    SymbolsFile,
+    TradingMode,
+)
 
 
 @app.command(epilog=f"{GLOBALS} {EXIT_CODES}")
 def backtest(
     context: typer.Context,
-    symbol: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--symbol",
-            metavar="NAME",
-            help="Symbols to trade; without --data they are downloaded from Yahoo.",
-        ),
-    ] = None,
-    symbols: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="File with one symbol per line, or a column of them.")
-    ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="PATH",
-            help="Parquet or CSV, or a folder with a file per symbol. Default: a synthetic market.",
-        ),
-    ] = None,
-    sectors: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="CSV of symbol and sector, or an iShares holdings export."),
-    ] = None,
-    start: Annotated[str | None, typer.Option(metavar="DATE", help="First day, 2020-01-31.")] = None,
-    end: Annotated[str | None, typer.Option(metavar="DATE", help="Last day, included.")] = None,
-    strategies: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--strategies", help="Several words, or commas: zanger canslim trend livermore. Default: all."
-        ),
-    ] = None,
-    mode: Annotated[
-        Mode | None,
-        typer.Option(help="sleeve: an account per strategy; blend: one for all. Default: settings."),
-    ] = None,
-    capital: Annotated[
-        float | None,
-        typer.Option(metavar="DOLLARS", help="Initial capital of all accounts. Default: settings."),
-    ] = None,
-    benchmark: Annotated[
-        str | None,
-        typer.Option(metavar="PATH:SYMBOL", help="Series to compare with and to gate CAN SLIM by."),
-    ] = None,
-    param: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--param", metavar="NAME.KEY=VALUE", help="Parameter of a strategy, trend.fast_span=12."
-        ),
-    ] = None,
-    fundamentals: Annotated[
-        Path | None,
-        typer.Option(metavar="PATH", help="Dated facts for CAN SLIM: a CSV, or a folder of JSON caches."),
-    ] = None,
-    strategy_module: Annotated[
-        list[Path] | None,
-        typer.Option("--strategy-module", metavar="FILE", help="Python file that registers strategies."),
-    ] = None,
-    adjustment: Annotated[
-        Adjustment | None, typer.Option(help="Basis of the prices. Default: settings, or split.")
-    ] = None,
+    symbol: Symbols = None,
+    symbols: SymbolsFile = None,
+    data: Data = None,
+    sectors: Sectors = None,
+    start: Start = None,
+    end: End = None,
+    strategies: Strategies = None,
+    mode: TradingMode = None,
+    capital: Capital = None,
+    benchmark: Benchmark = None,
+    param: Params = None,
+    fundamentals: Fundamentals = None,
+    strategy_module: StrategyModules = None,
+    adjustment: PriceBasis = None,
     output_dir: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder for the CSV files and run.json.")
     ] = None,
@@ -110,10 +71,8 @@ def backtest(
     slab: Annotated[
         int, typer.Option(min=1, metavar="K", help="Rows per slab; results do not depend on it.")
     ] = 1024,
-    strict: Annotated[bool, typer.Option("--strict", help="A bad row is an error, not quarantined.")] = False,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object on stdout instead of tables.")
-    ] = False,
+    strict: Strict = False,
+    json: Json = False,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of the synthetic market.")] = 7,
 ) -> int:
     """Replay strategies over history through the gate, the broker and the ledger.
@@ -158,46 +117,22 @@ def backtest(
 @app.command(epilog=f"{GLOBALS} {EXIT_CODES}")
 def audit(
     context: typer.Context,
-    symbol: Annotated[
-        list[str] | None, typer.Option("--symbol", metavar="NAME", help="Symbols to look at. Default: all.")
-    ] = None,
-    symbols: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="File with one symbol per line, or a column of them.")
-    ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(metavar="PATH", help="Price files, as for backtest. Default: a synthetic market."),
-    ] = None,
-    start: Annotated[str | None, typer.Option(metavar="DATE", help="First day, 2020-01-31.")] = None,
-    end: Annotated[str | None, typer.Option(metavar="DATE", help="Last day, included.")] = None,
-    strategies: Annotated[
-        list[str] | None, typer.Option("--strategies", help="Several words, or commas. Default: all.")
-    ] = None,
-    param: Annotated[
-        list[str] | None,
-        typer.Option("--param", metavar="NAME.KEY=VALUE", help="Parameter of a strategy."),
-    ] = None,
-    benchmark: Annotated[
-        str | None, typer.Option(metavar="PATH:SYMBOL", help="Series that strategies may look at.")
-    ] = None,
-    fundamentals: Annotated[
-        Path | None,
-        typer.Option(metavar="PATH", help="Dated facts for CAN SLIM: a CSV, or a folder of JSON caches."),
-    ] = None,
-    strategy_module: Annotated[
-        list[Path] | None,
-        typer.Option("--strategy-module", metavar="FILE", help="Python file that registers strategies."),
-    ] = None,
-    adjustment: Annotated[
-        Adjustment | None, typer.Option(help="Basis of the prices. Default: settings, or split.")
-    ] = None,
+    symbol: Symbols = None,
+    symbols: SymbolsFile = None,
+    data: Data = None,
+    start: Start = None,
+    end: End = None,
+    strategies: Strategies = None,
+    param: Params = None,
+    benchmark: Benchmark = None,
+    fundamentals: Fundamentals = None,
+    strategy_module: StrategyModules = None,
+    adjustment: PriceBasis = None,
     cuts: Annotated[
         int, typer.Option(min=1, metavar="N", help="Rows after which the future is changed and removed.")
     ] = 300,
-    strict: Annotated[bool, typer.Option("--strict", help="A bad row is an error, not quarantined.")] = False,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object on stdout instead of tables.")
-    ] = False,
+    strict: Strict = False,
+    json: Json = False,
     seed: Annotated[
         int, typer.Option(min=0, metavar="N", help="Seed of the cuts, made-up futures and synthetic market.")
     ] = 7,
@@ -247,7 +182,7 @@ def report(
     pdf: Annotated[
         bool, typer.Option("--pdf", help="Print the run's tear sheet to tearsheet.pdf (needs Chromium).")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
+    json: Json = False,
 ) -> int:
     """Print finished runs again from their files; several side by side, with the settings that differ.
 
@@ -267,9 +202,7 @@ def why(
         str | None,
         typer.Option(metavar="DATE", help="One day, and which condition failed where there was no signal."),
     ] = None,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object on stdout instead of text.")
-    ] = False,
+    json: Json = False,
 ) -> int:
     """Tell a symbol's life in a run: signals, what the gate said, orders, fills, stops, trades."""
     from scripts.why import run_why
