@@ -1,7 +1,8 @@
 """Where the database is and how it is reached: SQLite under the data folder, or any URL of SQLAlchemy.
 
 Statements are portable SQL with `:named` parameters, which both understand. SQLite is opened directly:
-importing SQLAlchemy alone takes longer (0.3 s, SQLModel 0.8 s) than all a backtest has to say.
+importing SQLAlchemy alone takes longer (0.3 s, SQLModel 0.8 s) than all a backtest has to say. The schema is
+brought up to date at opening (`storage.schema`).
 """
 
 from __future__ import annotations
@@ -12,15 +13,15 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from engine.errors import SmallcapError
+from storage.errors import StorageError
+from storage.schema import VERSION, is_current, migrate
+
+__all__ = ["Connection", "StorageError", "database_url", "transaction"]
 
 FILE = "smallcap.db"
 _SQLITE = "sqlite:///"
 _BUSY_S = 2.0  # another process is writing
-
-
-class StorageError(SmallcapError):
-    """The database cannot be reached, read or written."""
+_MIGRATION_S = 30.0  # another process is migrating
 
 
 class Connection(Protocol):
@@ -47,6 +48,8 @@ def transaction(url: str) -> Iterator[Connection]:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with closing(sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)) as raw:
+                if not is_current(_sqlite_version(raw), f"database {path}"):
+                    _migrate(url)
                 raw.execute("BEGIN IMMEDIATE")
                 try:
                     yield _Sqlite(raw)
@@ -62,12 +65,46 @@ def transaction(url: str) -> Iterator[Connection]:
     try:
         engine = sqlalchemy.create_engine(url)
         try:
+            if not is_current(_alchemy_version(engine), "storage.database_url"):
+                migrate(engine)
             with engine.begin() as connection:
                 yield _Alchemy(connection)
         finally:
             engine.dispose()
     except (sqlalchemy.exc.SQLAlchemyError, ImportError) as error:
         raise StorageError(f"storage.database_url: {type(error).__name__}") from None
+
+
+def _sqlite_version(raw: sqlite3.Connection) -> str | None:
+    try:
+        row = raw.execute(VERSION).fetchone()
+    except sqlite3.OperationalError as error:
+        if "no such table" in str(error):
+            return None
+        raise
+    return str(row[0]) if row else None
+
+
+def _alchemy_version(engine: Any) -> str | None:
+    import sqlalchemy
+
+    if not sqlalchemy.inspect(engine).has_table("alembic_version"):
+        return None
+    with engine.connect() as connection:
+        version = connection.execute(sqlalchemy.text(VERSION)).scalar()
+    return None if version is None else str(version)
+
+
+def _migrate(url: str) -> None:
+    import sqlalchemy
+
+    engine = sqlalchemy.create_engine(url, connect_args={"timeout": _MIGRATION_S})
+    try:
+        migrate(engine)
+    except sqlalchemy.exc.SQLAlchemyError as error:
+        raise StorageError(f"database {url.removeprefix(_SQLITE)}: {error}") from None
+    finally:
+        engine.dispose()
 
 
 class _Sqlite:

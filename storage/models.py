@@ -23,3 +23,12 @@ class Trial(SQLModel, table=True):
     kurtosis: float | None = None
     event_log_hash: str = Field(max_length=64)
     label: str
+
+
+class TrialReturns(SQLModel, table=True):
+    """The daily returns of a trial (`storage.trials.unpacked` reads them)."""
+
+    __tablename__ = "trial_returns"
+
+    trial_id: str = Field(primary_key=True, max_length=32, foreign_key="trials.id")
+    daily: bytes

@@ -2,37 +2,24 @@
 
 1. A configuration is counted once per data set, however often it is run: (data_fingerprint, config_hash)
    is unique. Running it again replaces its figures.
-2. Nothing is ever deleted: what was tried and did not work is what deflates the best one's Sharpe ratio.
+2. Nothing is ever forgotten: what was tried and did not work is what deflates the best one's Sharpe ratio.
+   Only the daily returns are kept of the newest `RETURNS_KEPT` configurations of a data set alone.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from storage.database import Connection, transaction
 
-# `storage.models.Trial` is the same table for programs that use SQLModel; a test keeps them equal.
-SCHEMA = (
-    """
-    CREATE TABLE IF NOT EXISTS trials (
-        id VARCHAR(32) NOT NULL PRIMARY KEY,
-        data_fingerprint VARCHAR NOT NULL,
-        config_hash VARCHAR(64) NOT NULL,
-        created_at VARCHAR NOT NULL,
-        command VARCHAR NOT NULL,
-        sharpe FLOAT,
-        n INTEGER NOT NULL,
-        skew FLOAT,
-        kurtosis FLOAT,
-        event_log_hash VARCHAR(64) NOT NULL,
-        label VARCHAR NOT NULL,
-        CONSTRAINT trials_once UNIQUE (data_fingerprint, config_hash)
-    )
-    """,
-)
+RETURNS_KEPT = 200  # 30 kB each for 14 years
 
 
 class Trial(NamedTuple):
@@ -50,11 +37,20 @@ class Trial(NamedTuple):
     label: str
 
 
+class DailyReturns(NamedTuple):
+    """days: int32[n], ascending, counted from 1970; returns: float64[n]."""
+
+    days: NDArray[np.int32]
+    returns: NDArray[np.float64]
+
+
 class Trials(NamedTuple):
-    """How many configurations were tried on a data set, and the daily Sharpe ratios of those with one."""
+    """How many configurations were tried on a data set, the daily Sharpe ratios of those with one, and the
+    daily returns of those that have them, the oldest first."""
 
     total: int
     sharpes: tuple[float, ...]
+    daily: tuple[DailyReturns, ...] = ()
 
 
 def config_hash(configuration: Mapping[str, Any]) -> str:
@@ -63,33 +59,55 @@ def config_hash(configuration: Mapping[str, Any]) -> str:
     return hashlib.sha256(plain.encode()).hexdigest()
 
 
-def record_trial(url: str, trial: Trial) -> Trials:
+def record_trial(url: str, trial: Trial, daily: DailyReturns | None = None) -> Trials:
     """Write a trial and return all of its data set, this one included. Raises StorageError."""
     key = hashlib.sha256(f"{trial.data_fingerprint}\n{trial.config_hash}".encode()).hexdigest()[:32]
     with transaction(url) as connection:
-        _create(connection)
         connection.execute(_UPSERT, {"id": key, **trial._asdict()})
+        if daily is not None:
+            connection.execute(_UPSERT_RETURNS, {"trial_id": key, "daily": packed(daily)})
+            _drop_oldest_returns(connection, trial.data_fingerprint, but=key)
         return _trials(connection, trial.data_fingerprint)
 
 
 def read_trials(url: str, data_fingerprint: str) -> Trials:
     """Return what was tried on a data set. Raises StorageError."""
     with transaction(url) as connection:
-        _create(connection)
         return _trials(connection, data_fingerprint)
 
 
-def _create(connection: Connection) -> None:
-    for statement in SCHEMA:
-        connection.execute(statement)
+def packed(daily: DailyReturns) -> bytes:
+    """Return the days, then the returns, little-endian, deflated."""
+    return zlib.compress(daily.days.astype("<i4").tobytes() + daily.returns.astype("<f8").tobytes(), 1)
+
+
+def unpacked(block: bytes) -> DailyReturns:
+    plain = zlib.decompress(block)
+    n = len(plain) // 12
+    return DailyReturns(np.frombuffer(plain, "<i4", n), np.frombuffer(plain, "<f8", n, offset=4 * n))
 
 
 def _trials(connection: Connection, data_fingerprint: str) -> Trials:
     rows = connection.execute(
-        "SELECT sharpe FROM trials WHERE data_fingerprint = :data ORDER BY created_at, id",
+        "SELECT sharpe, daily FROM trials LEFT JOIN trial_returns ON trial_id = id"
+        " WHERE data_fingerprint = :data ORDER BY created_at, id",
         {"data": data_fingerprint},
     )
-    return Trials(len(rows), tuple(row[0] for row in rows if row[0] is not None))
+    return Trials(
+        len(rows),
+        tuple(row[0] for row in rows if row[0] is not None),
+        tuple(unpacked(row[1]) for row in rows if row[1] is not None),
+    )
+
+
+def _drop_oldest_returns(connection: Connection, data_fingerprint: str, *, but: str) -> None:
+    rows = connection.execute(
+        "SELECT id FROM trials JOIN trial_returns ON trial_id = id"
+        " WHERE data_fingerprint = :data AND id <> :newest ORDER BY created_at DESC, id DESC",
+        {"data": data_fingerprint, "newest": but},
+    )
+    for row in rows[RETURNS_KEPT - 1 :]:
+        connection.execute("DELETE FROM trial_returns WHERE trial_id = :id", {"id": row[0]})
 
 
 _FIELDS = ("id", *Trial._fields)
@@ -98,4 +116,8 @@ _UPSERT = (
     f"INSERT INTO trials ({', '.join(_FIELDS)}) VALUES ({', '.join(':' + name for name in _FIELDS)})"
     " ON CONFLICT (data_fingerprint, config_hash) DO UPDATE SET "
     + ", ".join(f"{name} = excluded.{name}" for name in _REPLACED)
+)
+_UPSERT_RETURNS = (
+    "INSERT INTO trial_returns (trial_id, daily) VALUES (:trial_id, :daily)"
+    " ON CONFLICT (trial_id) DO UPDATE SET daily = excluded.daily"
 )

@@ -6,12 +6,14 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import storage.trials
 from storage.database import StorageError, database_url, transaction
-from storage.trials import Trial, config_hash, read_trials, record_trial
+from storage.trials import DailyReturns, Trial, config_hash, read_trials, record_trial
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -32,7 +34,7 @@ def test_the_database_is_a_file_in_the_data_folder_unless_another_is_configured(
 
 def test_a_configuration_is_counted_once_however_often_it_is_run(url):
     assert record_trial(url, trial()).total == 1
-    assert record_trial(url, trial(sharpe=0.07)) == (1, (0.07,))
+    assert record_trial(url, trial(sharpe=0.07)) == (1, (0.07,), ())
     assert record_trial(url, trial(config="b")).total == 2
 
 
@@ -45,7 +47,7 @@ def test_each_data_set_has_its_own_count(url):
 
 def test_a_trial_without_a_ratio_counts_all_the_same(url):
     record_trial(url, trial())
-    assert record_trial(url, trial(config="b", sharpe=None)) == (2, (0.05,))
+    assert record_trial(url, trial(config="b", sharpe=None)) == (2, (0.05,), ())
 
 
 def test_running_again_keeps_the_day_of_the_first_run(url, tmp_path):
@@ -54,6 +56,33 @@ def test_running_again_keeps_the_day_of_the_first_run(url, tmp_path):
     with sqlite3.connect(tmp_path / "data/smallcap.db") as raw:
         assert raw.execute("SELECT created_at FROM trials").fetchall() == [("2026-01-01T00:00:00+00:00",)]
     raw.close()
+
+
+def returns(first_day, *values):
+    return DailyReturns(np.arange(first_day, first_day + len(values), dtype=np.int32), np.array(values))
+
+
+@pytest.mark.parametrize("scheme", ["sqlite", "sqlite+pysqlite"])
+def test_daily_returns_come_back_to_the_last_bit(tmp_path, scheme):
+    url = f"{scheme}:///{tmp_path / 'some.db'}"
+    record_trial(url, trial(), returns(15_000, 0.1, -1 / 3, np.nan))
+    record_trial(url, trial(config="b"))
+    made = record_trial(url, trial(config="c"), returns(15_001, 1e-17))
+    assert (made.total, len(made.daily)) == (3, 2)
+    assert made.daily[0].days.tolist() == [15_000, 15_001, 15_002]
+    assert made.daily[0].returns.tobytes() == np.array([0.1, -1 / 3, np.nan]).tobytes()
+    again = record_trial(url, trial(), returns(15_000, 0.2))
+    assert again.daily[0].returns.tolist() == [0.2]
+
+
+def test_returns_of_the_oldest_configurations_are_dropped_and_their_trials_counted(url, monkeypatch):
+    monkeypatch.setattr(storage.trials, "RETURNS_KEPT", 3)
+    for i in range(5):
+        made = record_trial(url, trial(config=str(i), created_at=f"2026-01-0{i + 1}"), returns(i, 0.01))
+    record_trial(url, trial(data="other"), returns(77, 0.5))
+    assert (made.total, [each.days[0] for each in made.daily]) == (5, [2, 3, 4])
+    made = record_trial(url, trial(config="0"), returns(0, 0.01))  # the oldest, run again
+    assert (made.total, [each.days[0] for each in made.daily]) == (5, [0, 3, 4])
 
 
 def test_writers_at_the_same_time_lose_nothing(url):
@@ -94,27 +123,6 @@ def test_the_same_statements_run_through_sqlalchemy(tmp_path):
     record_trial(url, trial())
     assert record_trial(url, trial(config="b")).total == 2
     assert record_trial(url, trial(sharpe=None)).sharpes == (0.05,)
-
-
-def test_the_models_describe_the_table_that_is_made(url, tmp_path):
-    from sqlalchemy import create_engine, inspect
-    from sqlmodel import Session, select
-
-    from storage.models import Trial as Model
-
-    record_trial(url, trial())
-    engine = create_engine(url)
-    made = inspect(engine)
-    columns = {c["name"]: (str(c["type"]), c["nullable"]) for c in made.get_columns("trials")}
-    table = Model.metadata.tables["trials"]
-    assert columns == {
-        column.name: (column.type.compile(engine.dialect), column.nullable) for column in table.columns
-    }
-    assert [u["name"] for u in made.get_unique_constraints("trials")] == ["trials_once"]
-    assert made.get_pk_constraint("trials")["constrained_columns"] == ["id"]
-    with Session(engine) as session:
-        assert session.exec(select(Model)).one().label == "trend_following"
-    engine.dispose()
 
 
 def test_a_backtest_does_not_wait_for_an_orm_to_load():
