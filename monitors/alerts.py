@@ -1,0 +1,134 @@
+"""Alerts: the rules, what is said when one fires, and the names under which it is said.
+
+1. An episode of (rule, subject) is numbered by the journal sequence of the event that began it, never by a
+   clock: replays, repeated ticks, restarts and reloads give the same keys.
+2. The key of an alert is hash(portfolio, rule, version, subject, episode); that of a notification adds the
+   transition: `KEY.fired`, `KEY.worse-2`, `KEY.repeat-1`, `KEY.resolved`.
+3. A value that is not a number breaches every rule.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Literal, NamedTuple
+
+from msgspec import Struct, msgpack
+
+Severity = Literal["info", "warning", "critical"]
+Unit = Literal["share", "sessions", "bps", "ms", "usd", "state"]
+SEVERITIES: tuple[Severity, ...] = ("info", "warning", "critical")
+
+
+class Rule(NamedTuple):
+    """What does not depend on settings."""
+
+    title: str
+    unit: Unit
+    # Mailed again within `min_interval_days` only if it is worse; other rules wait for the repeat interval
+    calm: bool = False
+    # A cause: never held back for another alert, and others are listed under it
+    cause: bool = False
+    version: int = 1  # grows when the meaning of its subjects or values changes
+
+
+RULES: dict[str, Rule] = {
+    "drawdown": Rule("Drawdown", "share", calm=True),
+    "portfolio_stop": Rule("Portfolio stop", "share"),
+    "sector": Rule("Sector concentration", "share", calm=True),
+    "single_name": Rule("Single-name concentration", "share", calm=True),
+    "stop_unfilled": Rule("Stop breached without a fill", "usd"),
+    "reconciliation": Rule("Reconciliation", "bps"),
+    "stale_name": Rule("Stale held name", "sessions", calm=True),
+    "suspected_split": Rule("Suspected split", "state"),
+    "regime": Rule("Market regime", "state"),
+    "feed": Rule("Data feed", "state", cause=True),
+    "feed_missing": Rule("Bars missing", "share", cause=True),
+    "benchmark_missing": Rule("Benchmark missing", "state", cause=True),
+    "monitor_degraded": Rule("Monitor degraded", "state", cause=True),
+    "loop_lag": Rule("Monitor slow", "ms", cause=True),
+    "delivery": Rule("Mail not delivered", "state", cause=True),
+}
+
+
+class Episode(Struct, frozen=True, kw_only=True):
+    """A drawdown. Values are of one unit of the portfolio, which cash flows do not move; without any, dollars."""
+
+    peak_session: str
+    peak: float
+    trough_session: str
+    trough: float
+    recovery_session: str | None = None
+
+    @property
+    def depth(self) -> float:
+        """As a fraction of the peak."""
+        return 1.0 - self.trough / self.peak if self.peak > 0.0 else float("nan")
+
+
+class Contribution(Struct, frozen=True, array_like=True):
+    """What a symbol has to do with an alert: its profit since the peak, or the value held."""
+
+    symbol: str
+    amount_usd: float
+
+
+class Transition(Struct, frozen=True, kw_only=True):
+    """One thing said about an alert: it fired, grew worse, is still there, or ended.
+
+    Complete in itself: a mail, a stream message or a line in a list needs nothing else.
+    """
+
+    portfolio: str
+    rule: str
+    version: int
+    subject: str
+    episode: int  # journal sequence of the event that began it
+    key: str
+    label: str  # "fired", "worse-2", "repeat-1", "resolved"
+    severity: Severity
+    mail: bool
+    held_back: str = ""  # why it is not mailed, "" if it is
+    inhibited_by: str = ""  # key of the cause under which a mail lists it
+
+    value: float
+    threshold: float  # the limit that was passed
+    clear_level: float  # the episode ends there
+    next_level: float | None = None  # where it grows worse
+    previous: float | None = None  # value at the session before
+    value_fired: float  # when the episode began
+    unit: Unit
+    detail: str = ""  # one line
+
+    session: str
+    ts_ns: int  # the bar it was seen on
+    detected_ns: int  # when it was seen
+    since_ns: int  # when the episode was first seen
+    since_session: str
+    crossings: int = 0  # times it came back over the limit within the episode
+
+    drawdown: Episode | None = None
+    contributors: tuple[Contribution, ...] = ()
+    positions: tuple[Contribution, ...] = ()  # what is held behind it, dollars
+    history: tuple[float, ...] = ()  # the value at past sessions, for the chart
+    regime: str = ""
+    feed_age_s: float = 0.0
+    config_hash: str = ""
+
+    @property
+    def notif_key(self) -> str:
+        return f"{self.key}.{self.label}"
+
+    @property
+    def resolved(self) -> bool:
+        return self.label == "resolved"
+
+    @property
+    def room(self) -> float | None:
+        """How far the value may still go before it is worse; None where it cannot be."""
+        return None if self.next_level is None else self.next_level - self.value
+
+
+def alert_key(portfolio: str, rule: str, version: int, subject: str, episode: int) -> str:
+    """Return the id of an alert, 32 hexadecimal digits."""
+    told = msgpack.encode((portfolio, rule, version, subject, episode))
+    return hashlib.sha256(told).hexdigest()[:32]

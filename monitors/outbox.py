@@ -1,0 +1,298 @@
+"""The outbox: what is to be told, written with the event that caused it, and what became of it.
+
+    outbox     one row per transition of an alert, mailed or not (`notif_key` is unique: said once)
+    mail       a message with its Message-ID: several transitions, or a body of its own
+    delivery   one row per mail and recipient: pending -> sending -> sent | dead | split
+
+1. A delivery is `sending` from before the first byte goes out until the outcome is known and committed.
+   One still `sending` when the process starts may have arrived: it goes out again, under the same
+   Message-ID, marked as a possible repeat.
+2. A pending delivery has never been taken by the server, unless `repeat` says that it may have been.
+3. Transitions that wait for a mail belong to none (`mail = 1`, no row in `mail_row`).
+
+All functions run within the caller's transaction on a connection with isolation_level=None.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from msgspec import msgpack
+
+from monitors.alerts import Transition
+
+SCHEMA: tuple[str, ...] = (
+    """CREATE TABLE IF NOT EXISTS outbox (
+        id INTEGER PRIMARY KEY,
+        notif_key TEXT NOT NULL UNIQUE,
+        alert_key TEXT NOT NULL,
+        rule TEXT NOT NULL,
+        subject TEXT NOT NULL,
+        label TEXT NOT NULL,
+        severity TEXT NOT NULL,
+        detected_ns INTEGER NOT NULL,
+        mail INTEGER NOT NULL,
+        held_back TEXT NOT NULL,
+        payload BLOB NOT NULL
+    )""",
+    "CREATE INDEX IF NOT EXISTS outbox_alert ON outbox (alert_key, id)",
+    """CREATE TABLE IF NOT EXISTS mail (
+        id INTEGER PRIMARY KEY,
+        message_id TEXT NOT NULL UNIQUE,
+        created_ns INTEGER NOT NULL,
+        subject TEXT,
+        body TEXT
+    )""",
+    """CREATE TABLE IF NOT EXISTS mail_row (
+        mail_id INTEGER NOT NULL REFERENCES mail (id),
+        outbox_id INTEGER NOT NULL REFERENCES outbox (id),
+        PRIMARY KEY (mail_id, outbox_id)
+    ) WITHOUT ROWID""",
+    "CREATE INDEX IF NOT EXISTS mail_row_outbox ON mail_row (outbox_id)",
+    """CREATE TABLE IF NOT EXISTS delivery (
+        mail_id INTEGER NOT NULL REFERENCES mail (id),
+        recipient TEXT NOT NULL,
+        state TEXT NOT NULL CHECK (state IN ('pending', 'sending', 'sent', 'dead', 'split')),
+        attempts INTEGER NOT NULL DEFAULT 0,
+        repeat INTEGER NOT NULL DEFAULT 0,
+        due_ns INTEGER NOT NULL,
+        settled_ns INTEGER,
+        error TEXT NOT NULL DEFAULT '',
+        PRIMARY KEY (mail_id, recipient)
+    ) WITHOUT ROWID""",
+    "CREATE INDEX IF NOT EXISTS delivery_open ON delivery (due_ns) WHERE state IN ('pending', 'sending')",
+    "CREATE INDEX IF NOT EXISTS outbox_waiting ON outbox (id) WHERE mail = 1",
+)
+
+
+class Due(NamedTuple):
+    """A mail that should go out now, to recipients that stand alike."""
+
+    mail_id: int
+    message_id: str
+    recipients: tuple[str, ...]
+    attempts: int  # made before, the most of any recipient
+    repeat: bool  # an earlier attempt may have arrived
+    created_ns: int
+
+
+class Stats(NamedTuple):
+    """How the outbox stands."""
+
+    waiting: int  # transitions in no mail yet
+    open: int  # deliveries pending or sending
+    dead: int  # deliveries given up
+    oldest_ns: int | None  # when the oldest of what is waiting or open was detected
+
+
+def enqueue(connection: sqlite3.Connection, transitions: Sequence[Transition], ts_ns: int) -> None:
+    """Record transitions; those with `mail` wait for one. `ts_ns`: when they were detected.
+
+    One that is recorded already (the event is replayed) changes nothing.
+    """
+    connection.executemany(
+        "INSERT INTO outbox (notif_key, alert_key, rule, subject, label, severity, detected_ns, mail,"
+        " held_back, payload) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (notif_key) DO NOTHING",
+        [
+            (
+                one.notif_key, one.key, one.rule, one.subject, one.label, one.severity, ts_ns,
+                int(one.mail), one.held_back, msgpack.encode(one),
+            )
+            for one in transitions
+        ],
+    )  # fmt: skip
+
+
+def recover(connection: sqlite3.Connection) -> int:
+    """Return how many deliveries were under way when the process ended; they go out again, as repeats."""
+    return connection.execute(
+        "UPDATE delivery SET state = 'pending', repeat = 1, due_ns = 0 WHERE state = 'sending'"
+    ).rowcount
+
+
+def compose(
+    connection: sqlite3.Connection,
+    recipients: Sequence[str],
+    *,
+    domain: str,
+    now_ns: int,
+    rows_max: int,
+    until_ns: int | None = None,
+) -> int | None:
+    """Put waiting transitions (detected by `until_ns`), oldest first, into one mail; return its id."""
+    rows = connection.execute(
+        "SELECT id, notif_key FROM outbox o WHERE mail = 1 AND detected_ns <= ?"
+        " AND NOT EXISTS (SELECT 1 FROM mail_row r WHERE r.outbox_id = o.id) ORDER BY id LIMIT ?",
+        (now_ns if until_ns is None else until_ns, rows_max),
+    ).fetchall()
+    if not rows:
+        return None
+    return _add_mail(connection, rows, recipients, domain=domain, now_ns=now_ns)
+
+
+def add_notice(
+    connection: sqlite3.Connection,
+    recipients: Sequence[str],
+    *,
+    name: str,
+    subject: str,
+    body: str,
+    domain: str,
+    now_ns: int,
+) -> None:
+    """Add a mail with a body of its own. `name` makes its Message-ID: the same name is sent once."""
+    message_id = f"<{hashlib.sha256(name.encode()).hexdigest()[:32]}@{domain}>"
+    cursor = connection.execute(
+        "INSERT INTO mail (message_id, created_ns, subject, body) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT (message_id) DO NOTHING",
+        (message_id, now_ns, subject, body),
+    )
+    if cursor.rowcount:
+        _address(connection, int(cursor.lastrowid or 0), recipients, now_ns)
+
+
+def due(connection: sqlite3.Connection, now_ns: int, *, blocked: Sequence[str] = ()) -> Due | None:
+    """Return the oldest mail that may go out now, without recipients that must wait."""
+    rows = connection.execute(
+        "SELECT d.mail_id, d.recipient, d.attempts, d.repeat, m.message_id, m.created_ns"
+        " FROM delivery d JOIN mail m ON m.id = d.mail_id"
+        " WHERE d.state = 'pending' AND d.due_ns <= ? ORDER BY d.mail_id, d.repeat, d.recipient",
+        (now_ns,),
+    ).fetchall()
+    free = [row for row in rows if row[1] not in blocked]
+    if not free:
+        return None
+    mail_id, _, _, repeat, message_id, created_ns = free[0]
+    alike = [row for row in free if row[0] == mail_id and row[3] == repeat]
+    recipients = tuple(row[1] for row in alike)
+    return Due(mail_id, message_id, recipients, max(row[2] for row in alike), bool(repeat), created_ns)
+
+
+def next_due_ns(connection: sqlite3.Connection) -> int | None:
+    """Return when the next pending delivery is due."""
+    (first,) = connection.execute("SELECT min(due_ns) FROM delivery WHERE state = 'pending'").fetchone()
+    return None if first is None else int(first)
+
+
+def transitions_of(connection: sqlite3.Connection, mail_id: int) -> list[tuple[int, bytes]]:
+    """Return (outbox id, payload) of a mail's transitions, oldest first."""
+    return connection.execute(
+        "SELECT o.id, o.payload FROM mail_row r JOIN outbox o ON o.id = r.outbox_id"
+        " WHERE r.mail_id = ? ORDER BY o.id",
+        (mail_id,),
+    ).fetchall()
+
+
+def notice_of(connection: sqlite3.Connection, mail_id: int) -> tuple[str, str] | None:
+    """Return (subject, body) of a mail that has a body of its own."""
+    row = connection.execute("SELECT subject, body FROM mail WHERE id = ?", (mail_id,)).fetchone()
+    return None if row is None or row[1] is None else (row[0], row[1])
+
+
+def start(connection: sqlite3.Connection, mail_id: int, recipients: Sequence[str]) -> None:
+    """Note that the mail is about to be sent. Commit before the first byte."""
+    connection.executemany(
+        "UPDATE delivery SET state = 'sending', attempts = attempts + 1 WHERE mail_id = ? AND recipient = ?",
+        [(mail_id, recipient) for recipient in recipients],
+    )
+
+
+def sent(connection: sqlite3.Connection, mail_id: int, recipient: str, now_ns: int) -> None:
+    """Note that the server took the mail for a recipient."""
+    connection.execute(
+        "UPDATE delivery SET state = 'sent', settled_ns = ?, error = '' WHERE mail_id = ? AND recipient = ?",
+        (now_ns, mail_id, recipient),
+    )
+
+
+def retry(
+    connection: sqlite3.Connection, mail_id: int, recipient: str, *, due_ns: int, error: str, repeat: bool
+) -> None:
+    """Note that it has to be sent again; `repeat`: because it may have arrived."""
+    connection.execute(
+        "UPDATE delivery SET state = 'pending', due_ns = ?, error = ?, repeat = max(repeat, ?)"
+        " WHERE mail_id = ? AND recipient = ?",
+        (due_ns, error, int(repeat), mail_id, recipient),
+    )
+
+
+def give_up(connection: sqlite3.Connection, mail_id: int, recipient: str, *, now_ns: int, error: str) -> None:
+    """Move a delivery to the dead letters."""
+    connection.execute(
+        "UPDATE delivery SET state = 'dead', settled_ns = ?, error = ? WHERE mail_id = ? AND recipient = ?",
+        (now_ns, error, mail_id, recipient),
+    )
+
+
+def split(connection: sqlite3.Connection, mail_id: int, recipient: str, *, domain: str, now_ns: int) -> bool:
+    """Replace a mail that the server will not take by two halves; return False if it cannot be halved."""
+    rows = connection.execute(
+        "SELECT o.id, o.notif_key FROM mail_row r JOIN outbox o ON o.id = r.outbox_id"
+        " WHERE r.mail_id = ? ORDER BY o.id",
+        (mail_id,),
+    ).fetchall()
+    if len(rows) < 2:
+        return False
+    for half in (rows[: len(rows) // 2], rows[len(rows) // 2 :]):
+        _add_mail(connection, half, (recipient,), domain=domain, now_ns=now_ns)
+    connection.execute(
+        "UPDATE delivery SET state = 'split', settled_ns = ? WHERE mail_id = ? AND recipient = ?",
+        (now_ns, mail_id, recipient),
+    )
+    return True
+
+
+def hold(connection: sqlite3.Connection, reason: str) -> None:
+    """Keep everything that waits for a mail from ever being mailed."""
+    connection.execute(
+        "UPDATE outbox SET mail = 0, held_back = ? WHERE mail = 1"
+        " AND NOT EXISTS (SELECT 1 FROM mail_row r WHERE r.outbox_id = outbox.id)",
+        (reason,),
+    )
+
+
+def stats(connection: sqlite3.Connection) -> Stats:
+    """Return how the outbox stands."""
+    waiting, first_waiting = connection.execute(
+        "SELECT count(*), min(detected_ns) FROM outbox o WHERE mail = 1"
+        " AND NOT EXISTS (SELECT 1 FROM mail_row r WHERE r.outbox_id = o.id)"
+    ).fetchone()
+    under_way, first_open = connection.execute(
+        "SELECT count(*), min(m.created_ns) FROM delivery d JOIN mail m ON m.id = d.mail_id"
+        " WHERE d.state IN ('pending', 'sending')"
+    ).fetchone()
+    (dead,) = connection.execute("SELECT count(*) FROM delivery WHERE state = 'dead'").fetchone()
+    known = [at for at in (first_waiting, first_open) if at is not None]
+    return Stats(waiting, under_way, dead, min(known, default=None))
+
+
+def _add_mail(
+    connection: sqlite3.Connection,
+    rows: Sequence[tuple[int, str]],
+    recipients: Sequence[str],
+    *,
+    domain: str,
+    now_ns: int,
+) -> int:
+    # Named by what is in it and whom it is for: composing the same again gives the same name
+    told = "\n".join([*(key for _, key in rows), "", *recipients])
+    message_id = f"<{hashlib.sha256(told.encode()).hexdigest()[:32]}@{domain}>"
+    mail_id = connection.execute(
+        "INSERT INTO mail (message_id, created_ns) VALUES (?, ?)", (message_id, now_ns)
+    ).lastrowid
+    assert mail_id is not None
+    connection.executemany(
+        "INSERT INTO mail_row (mail_id, outbox_id) VALUES (?, ?)", [(mail_id, row[0]) for row in rows]
+    )
+    _address(connection, mail_id, recipients, now_ns)
+    return mail_id
+
+
+def _address(connection: sqlite3.Connection, mail_id: int, recipients: Sequence[str], now_ns: int) -> None:
+    connection.executemany(
+        "INSERT INTO delivery (mail_id, recipient, state, due_ns) VALUES (?, ?, 'pending', ?)",
+        [(mail_id, recipient, now_ns) for recipient in dict.fromkeys(recipients)],
+    )
