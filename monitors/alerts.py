@@ -51,7 +51,7 @@ RULES: dict[str, Rule] = {
 
 
 class Episode(Struct, frozen=True, kw_only=True):
-    """A drawdown. Values are of one unit of the portfolio, which cash flows do not move; without any, dollars."""
+    """A drawdown. Values are of one unit of the portfolio, which cash flows do not move."""
 
     peak_session: str
     peak: float
