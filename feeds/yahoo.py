@@ -116,6 +116,25 @@ def yahoo_feed(
     return feed
 
 
+def cached_feed(
+    symbols: Sequence[str], start: str | dt.date, end: str | dt.date | None = None, *, cache_dir: StrPath,
+    adjustment: Adjustment | str = Adjustment.SPLIT, **options: Any,
+) -> PanelFeed:  # fmt: skip
+    """Return the feed of what the cache holds of these symbols by now: Yahoo is not asked.
+
+    options: as for `yahoo_feed`. Raises DataError where nothing is cached.
+    """
+    store = Path(cache_dir).expanduser()
+    cache = YahooCache(store / "yahoo")
+    found = sorted({symbol.strip().upper() for symbol in symbols if cache.path(symbol).exists()})
+    if not found:
+        raise DataError(f"{cache.folder}: holds no bars of {_listed(symbols)}")
+    files = [(cache.path(symbol).name, cache.path(symbol)) for symbol in found]
+    return open_listed(
+        files, cache.folder, adjustment=adjustment, cache_dir=store, start=start, end=end, **options
+    )
+
+
 class _Fetcher:
     """Brings the cache up to date. Gives up on all that is left once Yahoo has plainly stopped answering."""
 

@@ -244,6 +244,7 @@ def described(run: Run, summary: Summary) -> dict[str, Any]:
         "seed": run.request.seed,
         "strategies": manifest.describe_strategies(run.strategies, run.weights),
         "data": manifest.describe_data(run.feed, run.quality, run.recorder),
+        "universe": list(run.feed.universe.symbols),
         "code": run.code,
         "versions": manifest.code_versions(),
         "counts": run.counts,

@@ -24,7 +24,8 @@ _PATHS = ("data", "sectors", "fundamentals", "symbols_file")
 
 @dataclass(frozen=True)
 class Source:
-    """The bars of a run, opened again. `problem`: why they could not be, or are others, "" if all is well."""
+    """The bars of a run, opened again; None where they could not be. `problem`: why, or that they are
+    others by now, "" if all is well."""
 
     universe: Universe | None = None
     bars: Bars | None = None
@@ -47,15 +48,14 @@ def run_why(
     record = read_record(directory)
     name = symbol.upper()
     life = read_life(directory, name, record)
-    source = Source()
-    if date is not None or name not in life.symbols:
-        settings = load_settings(settings_path, defaults_path, force=force)
-        source = _source(record, settings)
-    known = life.symbols | set(source.universe.symbols if source.universe else ())
+    known = life.symbols | set(record.get("universe", ()))
     if name not in known:
         near = closest(name, known)
         hint = f"; did you mean {', '.join(near)}?" if near else ""
         raise UsageError(f"{symbol}: no such symbol in {directory}{hint}")
+    source = Source()
+    if date is not None:
+        source = _source(record, load_settings(settings_path, defaults_path, force=force))
     explanations, problem = _explanations(name, date, record, life, source)
     events = life.events if date is None else life.on(date)
     if json:
@@ -75,18 +75,39 @@ def _source(record: Mapping[str, Any], settings: Any) -> Source:
         return Source(problem="run.json does not say what the run was made of")
     try:
         request = _request(options, record)
-        if request.data is None and (request.symbols or request.symbols_file):
-            return Source(problem="the prices came from Yahoo and are not downloaded again")
-        feed = open_feed(request, settings)
+        feed = _cached_yahoo(request, record, settings) or open_feed(request, settings)
         strategies = _strategies(record, request)
         facts = dated_facts(request, settings, feed, strategies)
         problem = ""
         recorded = record.get("data", {}).get("fingerprint")
         if getattr(feed, "fingerprint", None) != recorded:
-            problem = f"the data have changed since the run: {record.get('data', {}).get('source')}"
+            problem = (
+                f"the data have changed since the run: {record.get('data', {}).get('source')}; what is said"
+                " here of conditions is of the data as they are now"
+            )
         return Source(feed.universe, whole(feed), facts, problem)
     except (SmallcapError, OSError, TypeError) as error:
         return Source(problem=f"the run's data cannot be opened: {error}")
+
+
+def _cached_yahoo(request: BacktestRequest, record: Mapping[str, Any], settings: Any) -> Any:
+    """Return the feed of the cached bars of a run on Yahoo's prices, None for a run on others. A look back
+    downloads nothing."""
+    from feeds.yahoo import cached_feed
+    from scripts.sources import split_benchmark, wanted_symbols
+
+    if request.data is not None or not (symbols := wanted_symbols(request)):
+        return None
+    data = record.get("data", {})
+    return cached_feed(
+        symbols,
+        data.get("first") or request.start,
+        data.get("last"),
+        cache_dir=Path(settings.storage.price_cache_dir),
+        adjustment=request.adjustment or settings.backtest.adjustment,
+        sectors=request.sectors,
+        benchmark=split_benchmark(request.benchmark),
+    )
 
 
 def _request(options: dict[str, Any], record: Mapping[str, Any]) -> BacktestRequest:
@@ -116,7 +137,7 @@ def _explanations(
     """Return why strategies gave no signal on a date, and what kept it from being found out."""
     if date is None:
         return [], source.problem
-    if source.problem or source.universe is None or source.bars is None:
+    if source.universe is None or source.bars is None:
         return [], source.problem
     from reports.files import Dates
     from reports.why_replay import explain_bar, of_symbol
@@ -137,12 +158,12 @@ def _explanations(
             continue
         universe, bars, at = source.universe, source.bars, column
         if source.facts is not None and hasattr(strategy, "use_facts"):
-            strategy.usedated_facts(source.facts)
+            strategy.use_facts(source.facts)
         if strategy.name in ("dan_zanger_cup_handle", "trend_following", "livermore_breakout"):
             universe, bars = of_symbol(universe, bars, column)
             at = 0
         found.append(explain_bar(strategy, universe, bars, rows[-1], at))
-    return found, ""
+    return found, source.problem
 
 
 def _print_json(

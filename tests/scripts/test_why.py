@@ -1,11 +1,15 @@
 """The command `why` on a run of a small price file."""
 
 import json
+import math
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from feeds.yahoo import yahoo_feed
 from scripts.cli import run
+from tests.feeds.yahoo_server import chart, yahoo_server
 from tests.scripts.price_file import weekdays, write_prices
 
 N_DAYS = 160
@@ -65,6 +69,39 @@ def test_a_misspelt_symbol_is_wrong_usage_with_the_closest_ones(directory, capsy
     assert "did you mean AAAA" in capsys.readouterr().err
 
 
+def test_a_misspelt_symbol_is_said_before_the_data_are_opened(directory, capsys):
+    Path("prices.csv").unlink()
+    for options in ([], ["--date", "2021-05-03"]):
+        assert run(["why", "EAAA", directory, *options]) == 2
+        assert "EAAA: no such symbol in out; did you mean" in capsys.readouterr().err
+
+
+def test_a_symbol_that_never_signalled_is_known_all_the_same(directory, capsys):
+    path = Path(directory, "run.json")
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({**record, "universe": [*record["universe"], "QUIET"]}))
+    assert asked(capsys, "QUIET", directory)["events"] == []
+
+
+def test_a_run_on_bars_from_yahoo_is_explained_from_the_cache(tmp_path, monkeypatch, capsys):
+    days = weekdays(N_DAYS)
+    monkeypatch.chdir(tmp_path)
+    with yahoo_server() as server:
+        closes = {day: 20 + 5 * math.sin(i / 9) for i, day in enumerate(days)}
+        server.answer = lambda symbol, n: (200, chart(symbol, closes))
+        monkeypatch.setattr("feeds.yahoo.yahoo_feed", partial(yahoo_feed, base_url=server.url))
+        options = ["--symbol", "AAA", "BBB", "--strategies", "trend", "livermore", "--output-dir", "out"]
+        assert run(["backtest", *options, "--start", days[0], "--end", days[-1]]) == 0
+        asked_before = sum(server.asked.values())
+        capsys.readouterr()
+        day = asked(capsys, "AAA", "out", "--date", days[100])
+        assert sum(server.asked.values()) == asked_before
+    assert day["problem"] is None
+    assert {each["strategy"] for each in day["no_signal"]} >= {"livermore_breakout"}
+    Path("data/prices/yahoo/BBB.parquet").unlink()
+    assert "have changed" in asked(capsys, "AAA", "out", "--date", days[100])["problem"]
+
+
 def test_a_day_that_is_no_session_names_its_neighbours(directory, capsys):
     problem = asked(capsys, "AAAA", directory, "--date", "2021-01-09")["problem"]
     assert "2021-01-08 and 2021-01-11" in problem
@@ -77,7 +114,7 @@ def test_changed_or_missing_data_are_said_and_the_files_still_shown(directory, c
     day = asked(capsys, "AAAA", directory, "--date", date)
     assert "the data have changed since the run" in day["problem"]
     assert day["events"]
-    assert day["no_signal"] == []
+    assert day["no_signal"]
     path.unlink()
     day = asked(capsys, "AAAA", directory, "--date", date)
     assert "cannot be opened" in day["problem"]
