@@ -11,6 +11,8 @@ Invariants:
 1. A folder without a leading dot is complete: it was written under a temporary name, synced and renamed.
 2. `open_panel` returns a panel whose files have the sizes, and whose small files have the checksums, that
    meta.json states; anything else is `Damaged`.
+3. A panel that nobody has opened for `UNUSED_DAYS` is removed at the next import, unless it is the newest of
+   its source. Whoever has it open reads on: its files are open until the reader lets go of it.
 """
 
 from __future__ import annotations
@@ -19,8 +21,10 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -31,6 +35,7 @@ from engine.errors import DataError
 from engine.slab import Float, Int
 
 VERSION = 1
+UNUSED_DAYS = 30
 FIELDS = ("open", "high", "low", "close", "volume")
 _SMALL = ("ts.npy", "day.npy", "row_bars.npy", "actions.npy", "quality.csv")
 
@@ -57,7 +62,8 @@ class Meta:
 
 
 class Panel:
-    """A stored panel, open for reading. Reads copy into fresh arrays; nothing stays mapped."""
+    """A stored panel, open for reading. Reads copy into fresh arrays; nothing stays mapped. Threads may read
+    at the same time."""
 
     def __init__(self, folder: Path, meta: Meta) -> None:
         self.folder = folder
@@ -67,6 +73,9 @@ class Panel:
         self.row_bars: Int = np.load(folder / "row_bars.npy")
         self.actions: NDArray[np.void] = np.load(folder / "actions.npy")
         self._data_at = {name: _data_offset(folder / f"{name}.npy") for name in FIELDS}
+        self._files = {name: os.open(folder / f"{name}.npy", os.O_RDONLY) for name in FIELDS}
+        for file in self._files.values():
+            weakref.finalize(self, os.close, file)
 
     @property
     def n_symbols(self) -> int:
@@ -78,11 +87,17 @@ class Panel:
         Reading instead of mapping keeps resident memory flat however large the panel is.
         """
         rows = np.empty((stop - start, self.n_symbols))
-        with (self.folder / f"{field}.npy").open("rb") as file:
-            file.seek(self._data_at[field] + start * self.n_symbols * 8)
-            n_read = file.readinto(rows.reshape(-1).view(np.uint8).data)
-        if n_read != rows.nbytes:
-            raise DataError(f"{self.folder}: {field}.npy was cut short while in use; run again to rebuild it")
+        left, at = (
+            memoryview(rows.reshape(-1).view(np.uint8)),
+            self._data_at[field] + start * self.n_symbols * 8,
+        )
+        while left:
+            n_read = os.preadv(self._files[field], [left], at)  # 2 GB at most at once
+            if n_read == 0:
+                raise DataError(
+                    f"{self.folder}: {field}.npy was cut short while in use; run again to rebuild it"
+                )
+            left, at = left[n_read:], at + n_read
         return rows
 
 
@@ -91,6 +106,7 @@ def open_panel(folder: Path) -> Panel | None:
     if not folder.is_dir():
         return None
     try:
+        _mark_used(folder)
         written = json.loads((folder / "meta.json").read_bytes())
         body = written["meta"]
         if written["sha256"] != _digest(json.dumps([body, written["files"]], sort_keys=True).encode()):
@@ -147,6 +163,51 @@ def new_panel(folder: Path) -> Iterator[Path]:
         ) from None
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def drop_unused(store: Path, *, clock: Callable[[], float] = time.time) -> str:
+    """Remove the panels of a store that have not been opened for long and are not the newest of their source.
+
+    clock: seconds since 1970. Returns what was done in a line, "" when nothing was.
+    """
+    oldest = clock() - UNUSED_DAYS * 86_400
+    newest: dict[str, tuple[float, Path]] = {}
+    unused: list[Path] = []
+    for folder in store.iterdir():
+        try:
+            source = json.loads((folder / "meta.json").read_bytes())["meta"]["source"]
+            made, used = (folder / "meta.json").stat().st_mtime, folder.stat().st_mtime
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # being written, or not a panel
+        newest[source] = max(newest.get(source, (0.0, folder)), (made, folder))
+        if used < oldest:
+            unused.append(folder)
+    kept = {folder for _, folder in newest.values()}
+    sizes = [_remove(folder) for folder in unused if folder not in kept]
+    if not sizes:
+        return ""
+    return (
+        f"removed {len(sizes)} stored panel{'s' if len(sizes) > 1 else ''} ({sum(sizes) / 1e6:,.0f} MB) that"
+        f" nobody opened for {UNUSED_DAYS} days: {store}"
+    )
+
+
+def _remove(folder: Path) -> int:
+    """Remove a panel and return its size. It vanishes as a whole: nobody opens half of it."""
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    aside = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    try:
+        folder.rename(aside)
+    except OSError:  # Another process was faster, or may do it
+        return 0
+    shutil.rmtree(aside, ignore_errors=True)
+    return size
+
+
+def _mark_used(folder: Path) -> None:
+    """Note that a panel is in use now. A store that cannot be written is not cleaned either."""
+    with suppress(OSError):
+        os.utime(folder)
 
 
 def _is_whole(folder: Path) -> bool:

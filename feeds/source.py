@@ -20,7 +20,7 @@ from feeds.adjust import Adjustment
 from feeds.files import list_files
 from feeds.fingerprint import source_hash
 from feeds.panel import PanelFeed, Selection, columns_with_bars
-from feeds.panel_store import VERSION, Damaged, Panel, new_panel, open_panel
+from feeds.panel_store import VERSION, Damaged, Panel, drop_unused, new_panel, open_panel
 from feeds.quality import NO_ROWS, Quality, Table, join_rows, read_rows
 from feeds.sectors import SectorInfo, read_sectors, sectors_of
 from feeds.sessions import day_number, iso_day
@@ -116,6 +116,7 @@ def _panel(
     if panel is not None:
         return panel, fingerprint, False, notes
     _import(folder, files, path, adjustment, progress)
+    notes += filter(None, [drop_unused(folder.parent)])
     panel = open_panel(folder)
     if panel is None:
         raise DataError(f"{folder}: the imported panel has vanished; set a cache folder of your own")

@@ -1,6 +1,7 @@
 """The panel on disk: whole or not there, and flat in memory."""
 
 import asyncio
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,22 @@ import pytest
 from engine.errors import DataError
 from engine.slab import ACTION_DTYPE, Universe
 from feeds.panel import PanelFeed, Selection
-from feeds.panel_store import FIELDS, Damaged, Meta, Panel, new_panel, open_panel, write_meta
+from feeds.panel_store import (
+    FIELDS,
+    UNUSED_DAYS,
+    Damaged,
+    Meta,
+    Panel,
+    drop_unused,
+    new_panel,
+    open_panel,
+    write_meta,
+)
 from feeds.quality import NO_ROWS, Quality
 from feeds.scatter import blank_array
 
 
-def store(folder: Path, n_rows: int, n_symbols: int) -> Panel:
+def store(folder: Path, n_rows: int, n_symbols: int, source: str = "test") -> Panel:
     with new_panel(folder) as scratch:
         for name in FIELDS:
             blank_array(scratch / f"{name}.npy", (n_rows, n_symbols), 1.0)
@@ -25,7 +36,7 @@ def store(folder: Path, n_rows: int, n_symbols: int) -> Panel:
         (scratch / "quality.csv").touch()
         symbols = [f"S{i:05d}" for i in range(n_symbols)]
         write_meta(scratch, Meta(
-            "test", "split", False, symbols, [n_rows] * n_symbols, [0] * n_symbols,
+            source, "split", False, symbols, [n_rows] * n_symbols, [0] * n_symbols,
             [n_rows - 1] * n_symbols, n_rows, [], {},
         ))  # fmt: skip
     panel = open_panel(folder)
@@ -93,3 +104,58 @@ def test_a_panel_cut_short_while_in_use_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "p" / "close.npy").write_bytes((tmp_path / "p" / "close.npy").read_bytes()[:-8])
     with pytest.raises(DataError, match="cut short while in use"):
         panel.read("close", 5, 10)
+
+
+DAY = 86_400.0
+NOW = 1_700_000_000.0
+
+
+def aged(folder: Path, *, made_days: float, used_days: float, source: str = "prices.csv") -> None:
+    store(folder, 3, 2, source)
+    os.utime(folder / "meta.json", (NOW - made_days * DAY,) * 2)
+    os.utime(folder, (NOW - used_days * DAY,) * 2)
+
+
+def left_of(panels: Path) -> list[str]:
+    return sorted(path.name for path in panels.iterdir())
+
+
+def test_panels_that_nobody_opened_for_long_go_but_the_newest_of_each_source_stays(tmp_path: Path) -> None:
+    aged(tmp_path / "old", made_days=90, used_days=UNUSED_DAYS + 1)
+    aged(tmp_path / "older", made_days=99, used_days=UNUSED_DAYS + 9)
+    aged(tmp_path / "still used", made_days=80, used_days=UNUSED_DAYS - 1)
+    aged(tmp_path / "newest", made_days=70, used_days=70)
+    aged(tmp_path / "only one", made_days=400, used_days=400, source="other.csv")
+    (tmp_path / ".half.1").mkdir()
+    (tmp_path / "notes.txt").write_text("not a panel")
+    said = drop_unused(tmp_path, clock=lambda: NOW)
+    assert left_of(tmp_path) == [".half.1", "newest", "notes.txt", "only one", "still used"]
+    assert said.startswith("removed 2 stored panels (0 MB) that nobody opened for 30 days")
+    assert drop_unused(tmp_path, clock=lambda: NOW) == ""
+
+
+def test_opening_a_panel_keeps_it(tmp_path: Path) -> None:
+    aged(tmp_path / "old", made_days=90, used_days=90)
+    aged(tmp_path / "newest", made_days=1, used_days=1)
+    open_panel(tmp_path / "old")
+    assert drop_unused(tmp_path, clock=lambda: NOW) == ""
+    assert left_of(tmp_path) == ["newest", "old"]
+
+
+def test_a_reader_of_a_panel_that_is_removed_reads_on(tmp_path: Path) -> None:
+    panel = store(tmp_path / "old", 50, 4, "prices.csv")
+    os.utime(tmp_path / "old", (1.0, 1.0))
+    os.utime(tmp_path / "old/meta.json", (1.0, 1.0))
+    before = panel.read("close", 0, 50)
+    store(tmp_path / "new", 3, 2, "prices.csv")
+    assert "removed 1 stored panel " in drop_unused(tmp_path)
+    assert left_of(tmp_path) == ["new"]
+    assert panel.read("close", 0, 50).tobytes() == before.tobytes()
+
+
+def test_a_panel_lets_go_of_its_files(tmp_path: Path) -> None:
+    store(tmp_path / "p", 3, 2)
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        open_panel(tmp_path / "p")
+    assert len(os.listdir("/proc/self/fd")) == before
