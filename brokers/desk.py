@@ -26,7 +26,7 @@ from engine.events import join_rows
 from engine.exits import ExitRules
 from engine.jit import records, scalars
 from engine.loop import DeskResult
-from engine.slab import Tape, Universe
+from engine.slab import Membership, Tape, Universe
 from risk.sectors import sector_tables
 from risk.sizing import VOL_BARS
 
@@ -131,7 +131,8 @@ class Desk:
         _check_trailing(rules, names)
         self._params = desk_params(config)
         self._scalars = scalars(self._params)
-        self._tables = DeskTables(self.weights, rules, sector_of, limits)
+        membership = universe.membership or _everyone(len(universe))
+        self._tables = DeskTables(self.weights, rules, sector_of, limits, *membership)
         bars = max(VOL_BARS + 2, int(rules["sma_bars"].max()), int(rules["low_bars"].max()) + 1)
         self._state = allocate_state(len(self.accounts), len(universe), n, bars, blend=blend)
         self._out = allocate_outbox(1, len(self.accounts), 4096)
@@ -211,6 +212,10 @@ class Desk:
         for name in ("accounts", "lots", "orders", "votes"):
             copies[name] = records(copies[name])
         self._state = DeskState(**copies)
+
+
+def _everyone(n_symbols: int) -> Membership:
+    return Membership(np.zeros(1, np.int64), np.ones((1, n_symbols), np.uint8))
 
 
 def _merge(signals: Sequence[NDArray[np.void]]) -> NDArray[np.void]:

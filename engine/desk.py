@@ -114,6 +114,8 @@ class DeskTables(NamedTuple):
     rules: NDArray[np.void]  # RULES_DTYPE[S]
     sector: NDArray[np.int64]  # [N], row of sector_limits
     sector_limits: NDArray[np.float64]  # fraction of equity, inf = off
+    since_ns: NDArray[np.int64]  # [P], `engine.slab.Membership`
+    is_member: NDArray[np.uint8]  # [P, N]
 
 
 class DeskState(NamedTuple):

@@ -48,7 +48,8 @@ class OrderStatus(IntEnum):
 
 
 class Reason(IntEnum):
-    """Why a signal or an order ended as it did. The first block is the gate's, in its order of precedence."""
+    """Why a signal or an order ended as it did. The first block is the gate's, in its order of precedence
+    (`NOT_A_MEMBER` comes second)."""
 
     NONE = 0
     HALTED_PORTFOLIO = 1
@@ -64,6 +65,7 @@ class Reason(IntEnum):
     CAP_LIQUIDITY = 11
     NO_CASH = 12
     BELOW_MIN_NOTIONAL = 13
+    NOT_A_MEMBER = 14  # the symbol is not in the index on that day
     # After the order was accepted.
     STOP_ABOVE_ENTRY = 20
     ABOVE_LIMIT = 21

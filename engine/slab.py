@@ -42,12 +42,21 @@ ACTION_DTYPE = np.dtype([("row", np.int64), ("symbol", np.int64), ("kind", np.in
 NO_ACTIONS = np.empty(0, ACTION_DTYPE)
 
 
+class Membership(NamedTuple):
+    """Which symbols belonged to an index when. A period lasts until the next begins; the first also counts
+    for all time before it."""
+
+    since_ns: Int  # [P], increasing: UTC ns from which a period is in force
+    is_member: NDArray[np.uint8]  # [P, N], 1 or 0
+
+
 @dataclass(frozen=True)
 class Universe:
     """The columns of every slab of a run, in ascending order of symbol.
 
     `sectors`, `industries` and `exchanges` are free text per symbol, "" where unknown.
     `benchmark` names the series carried in `Bars.benchmark`, "" for none.
+    `membership`: entries are refused while a symbol is no member; None: every symbol always is one.
     """
 
     symbols: tuple[str, ...]
@@ -55,6 +64,7 @@ class Universe:
     industries: tuple[str, ...] = ()
     exchanges: tuple[str, ...] = ()
     benchmark: str = ""
+    membership: Membership | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if list(self.symbols) != sorted(set(self.symbols)):
@@ -67,6 +77,13 @@ class Universe:
                     f"{name} must have one entry per symbol ({len(self.symbols)}), was {len(value)}"
                 )
             object.__setattr__(self, name, tuple(value))
+        if self.membership is not None:
+            since_ns, is_member = self.membership
+            if is_member.shape != (len(since_ns), len(blank)) or not len(since_ns):
+                raise EngineError(
+                    f"membership must be [{len(since_ns)} periods >= 1, {len(blank)} symbols],"
+                    f" was {is_member.shape}"
+                )
 
     def __len__(self) -> int:
         return len(self.symbols)

@@ -32,6 +32,7 @@ MAX_POSITIONS, CAP_NAME = int(Reason.MAX_POSITIONS), int(Reason.CAP_NAME)
 CAP_SECTOR, CAP_GROSS = int(Reason.CAP_SECTOR), int(Reason.CAP_GROSS)
 CAP_LIQUIDITY, NO_CASH = int(Reason.CAP_LIQUIDITY), int(Reason.NO_CASH)
 BELOW_MIN_NOTIONAL, BY_SIGNAL = int(Reason.BELOW_MIN_NOTIONAL), int(Reason.SIGNAL)
+NOT_A_MEMBER = int(Reason.NOT_A_MEMBER)
 BUY, TRAILING = 1, int(OrderType.TRAILING_STOP)
 EXIT_HAIRCUT, CASH_BUFFER = 0.98, 1.01  # queued exits may fill lower, entries higher
 
@@ -128,6 +129,15 @@ def available_cash_usd(state, params, a):
 
 
 @step
+def is_member(tables, ts, s):
+    """Return whether a symbol belongs to the index at `ts`. A name that leaves it may be held on."""
+    p = len(tables.since_ns) - 1
+    while p > 0 and tables.since_ns[p] > ts:
+        p -= 1
+    return tables.is_member[p, s] == 1
+
+
+@step
 def gate_buy(state, out, params, tables, ts, a, signal, status, market):
     """Turn one BUY signal into an accepted order of account `a`, or into a rejection."""
     s = signal.symbol
@@ -144,6 +154,8 @@ def gate_buy(state, out, params, tables, ts, a, signal, status, market):
     if account.state != ACTIVE:
         reason = HALTED_PORTFOLIO
         value, limit = 1.0 - account.equity / account.hwm_risk, params.portfolio_stop
+    elif not is_member(tables, ts, s):
+        reason = NOT_A_MEMBER
     elif tables.rules[leader].m_gate & market != 0:
         reason = M_GATE
     elif state.lots[a, s].held == 1:

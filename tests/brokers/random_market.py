@@ -13,7 +13,7 @@ from brokers.config import DeskConfig, Intrabar, Mode, PortfolioAction, Sizing, 
 from engine.events import SIGNAL_DTYPE, OrderType, Tif
 from engine.exits import ExitRules
 from engine.intake import Intake
-from engine.slab import ACTION_DTYPE, NS_PER_DAY, ActionKind, Bars, Tape, Universe
+from engine.slab import ACTION_DTYPE, NS_PER_DAY, ActionKind, Bars, Membership, Tape, Universe
 
 START = 14_000 * NS_PER_DAY
 
@@ -62,7 +62,8 @@ def random_case(seed: int, n_rows: int = 60, n_symbols: int = 4, **forced: Any) 
     rng = np.random.default_rng(seed)
     n_strategies = int(rng.integers(1, 4))
     sectors = tuple(str(x) for x in rng.choice(["technology", "energy", "", "utilities"], n_symbols))
-    universe = Universe(tuple(f"S{i:02}" for i in range(n_symbols)), sectors)
+    symbols = tuple(f"S{i:02}" for i in range(n_symbols))
+    universe = Universe(symbols, sectors, membership=random_membership(seed, n_rows, n_symbols))
     bars = random_bars(rng, n_rows, n_symbols)
     return Case(
         universe,
@@ -73,6 +74,15 @@ def random_case(seed: int, n_rows: int = 60, n_symbols: int = 4, **forced: Any) 
         rng.choice([0, 0, 0, 1, 2], n_rows).astype(np.int64),
         random_signals(rng, bars, n_strategies),
     )
+
+
+def random_membership(seed: int, n_rows: int, n_symbols: int) -> Membership | None:
+    """Names that join and leave an index, in one market of three; some changes come before the first row."""
+    rng = np.random.default_rng((seed, 1))
+    if rng.random() < 2 / 3:
+        return None
+    rows = np.unique(rng.integers(-5, n_rows, 4))
+    return Membership(START + rows * NS_PER_DAY, rng.integers(0, 2, (len(rows), n_symbols)).astype(np.uint8))
 
 
 def random_bars(rng: np.random.Generator, n_rows: int, n_symbols: int) -> Bars:

@@ -132,7 +132,9 @@ class ReferenceDesk:
         rules: list[ExitRules],
         weights: list[float],
         sectors: list[str],
+        membership: Any = None,
     ) -> None:
+        self.membership = membership
         self.c = config
         self.rules = rules
         self.weights = [w / sum(weights) for w in weights]
@@ -155,6 +157,13 @@ class ReferenceDesk:
         self.used = [0] * n
 
     # What is known of a symbol
+
+    def is_member(self, s: int) -> bool:
+        if self.membership is None:
+            return True
+        periods = list(zip(*self.membership, strict=True))
+        begun = [members for since, members in periods if since <= self.ts]
+        return bool((begun or [periods[0][1]])[-1][s])
 
     def adv(self, s: int) -> float:
         bars = self.history[s][-20:]
@@ -863,6 +872,8 @@ class ReferenceDesk:
 
         if account.state != "active":
             return no(Reason.HALTED_PORTFOLIO)
+        if not self.is_member(s):
+            return no(Reason.NOT_A_MEMBER)
         if self.rules[leader].m_gate & self.market:
             return no(Reason.M_GATE)
         if s in account.lots:

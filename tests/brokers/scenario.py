@@ -12,7 +12,7 @@ from brokers.desk import Desk
 from engine.events import SIGNAL_DTYPE, Reason
 from engine.exits import ExitRules
 from engine.loop import DeskResult
-from engine.slab import ACTION_DTYPE, NS_PER_DAY, Bars, Universe
+from engine.slab import ACTION_DTYPE, NS_PER_DAY, Bars, Membership, Universe
 from tests.brokers.random_market import Named, tape_of
 
 Bar = tuple[float, ...] | None  # open, high, low, close and, if not a million, volume
@@ -84,6 +84,7 @@ def play(
     market: Sequence[int] = (),
     actions: Sequence[tuple[int, int, int, float]] = (),
     sectors: Sequence[str] = (),
+    membership: Membership | None = None,
     **config: Any,
 ) -> Played:
     by_symbol = stories if isinstance(stories, Mapping) else {0: stories}
@@ -96,7 +97,7 @@ def play(
     ts = (15_000 + np.arange(n_rows)) * NS_PER_DAY
     bars = Bars(ts, *ohlcv, np.array(list(actions), ACTION_DTYPE))
     all_rules = [rules] if isinstance(rules, ExitRules) else list(rules)
-    universe = Universe(tuple(f"S{s}" for s in range(n_symbols)), tuple(sectors))
+    universe = Universe(tuple(f"S{s}" for s in range(n_symbols)), tuple(sectors), membership=membership)
     strategies = [Named(f"s{i}", x) for i, x in enumerate(all_rules)]
     desk = Desk(universe, strategies, DeskConfig(**{**BARE, **config}), weights)
     script: list[list[Any]] = [[] for _ in all_rules]

@@ -28,7 +28,7 @@ def run_desk(case: Case) -> DeskResult:
 
 def run_reference(case: Case) -> Log:
     sectors = [sector or "other" for sector in case.universe.sectors]
-    desk = ReferenceDesk(case.config, case.rules, case.weights, sectors)
+    desk = ReferenceDesk(case.config, case.rules, case.weights, sectors, case.universe.membership)
     return desk.run(case.tape(), case.market, case.signals)
 
 

@@ -10,6 +10,7 @@ import pytest
 from brokers.config import Sizing
 from engine.events import OrderType, Reason, Tif
 from engine.exits import ExitRules
+from engine.slab import NS_PER_DAY, Membership
 from tests.brokers.scenario import BLEND, FLAT, Bar, Played, play, signal
 
 HELD = [FLAT, FLAT, FLAT]
@@ -24,11 +25,13 @@ def refused(played: Played) -> list[tuple[str, float, float]]:
 
 
 NONE = (np.nan, np.nan)
+OUT = Membership(np.zeros(1, np.int64), np.zeros((1, 1), np.uint8))
 
 
 @pytest.mark.parametrize(
     ("reason", "numbers", "bars", "signals", "config"),
     [
+        ("not_a_member", NONE, [FLAT], [signal(0)], {"membership": OUT, "rules": ExitRules(m_gate=1)}),
         ("m_gate", NONE, [FLAT], [signal(0)], {"rules": ExitRules(m_gate=1), "market": [1]}),
         ("already_held", NONE, HELD, [signal(0), signal(1)], {}),
         (
@@ -173,3 +176,21 @@ def test_an_unknown_sector_has_the_limit_of_other() -> None:
 def test_a_blend_is_gated_by_the_rules_of_its_leader() -> None:
     played = play([FLAT], [signal(0)], rules=ExitRules(m_gate=2), market=[2], **BLEND)
     assert played.rejections == [(0, 0, "m_gate")]
+
+
+def test_a_name_is_bought_from_the_day_it_joins_and_held_when_it_leaves() -> None:
+    day = 15_000 * NS_PER_DAY
+    membership = Membership(
+        np.array([day - 9 * NS_PER_DAY, day + NS_PER_DAY, day + 3 * NS_PER_DAY]),
+        np.array([[0], [1], [0]], np.uint8),
+    )
+    signals = [signal(0), signal(1), signal(4, side=-1), signal(5)]
+    played = play([FLAT] * 7, signals, membership=membership)
+    assert played.rejections == [(0, 0, "not_a_member"), (5, 0, "not_a_member")]
+    assert [(row, quantity) for row, _, quantity, _, _ in played.fills] == [(2, 100), (5, -100)]
+
+
+def test_the_first_period_counts_for_all_time_before_it() -> None:
+    late = Membership(np.array([16_000 * NS_PER_DAY]), np.ones((1, 1), np.uint8))
+    assert not play([FLAT] * 2, [signal(0)], membership=late).rejections
+    assert play([FLAT], [signal(0)], membership=OUT).rejections == [(0, 0, "not_a_member")]
