@@ -29,13 +29,18 @@ def encode(tree: Mapping[str, Any]) -> bytes:
 
 def decode(data: bytes, source: str = "snapshot") -> dict[str, Any]:
     """Return the tree saved by `encode`. Raises DataError when the bytes are not one, or damaged."""
-    head = len(MAGIC) + 32
+    tree: dict[str, Any] = _unpack(msgspec.msgpack.decode(check(data, source)))
+    return tree
+
+
+def check(data: bytes, source: str = "snapshot") -> memoryview:
+    """Return the body of a snapshot. Raises DataError when the bytes are not one, or damaged."""
+    body = memoryview(data)[len(MAGIC) + 32 :]
     if not data.startswith(MAGIC):
         raise DataError(f"{source}: not a snapshot of this version")
-    if hashlib.sha256(data[head:]).digest() != data[len(MAGIC) : head]:
+    if hashlib.sha256(body).digest() != data[len(MAGIC) : len(MAGIC) + 32]:
         raise DataError(f"{source}: checksum does not match; the snapshot is damaged")
-    tree: dict[str, Any] = _unpack(msgspec.msgpack.decode(data[head:]))
-    return tree
+    return body
 
 
 def write(path: Path, data: bytes) -> None:

@@ -1,0 +1,74 @@
+"""What people tell a running monitor: one small file per command in a folder of its store.
+
+A command line writes the file (complete or not at all) and need not wait; the monitor takes it as its next
+input, journals it, and removes the file once that is on the disk. A monitor that does not run takes it when
+it starts. Nobody but the monitor ever writes its database.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from engine.errors import DataError
+
+FOLDER = "commands"
+BYTES_MAX = 64 * 1024
+
+
+class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`name` says what to do (halt, resume, ack, silence), `arguments` with what. `id` is its file's name."""
+
+    id: str
+    name: str
+    ts_ns: int  # when it was given, wall clock UTC
+    by: str  # who gave it
+    arguments: dict[str, str] = {}
+
+
+def submit(
+    store: Path, name: str, arguments: Mapping[str, str], *, ts_ns: int, by: str, token: str
+) -> Command:
+    """Leave a command for the monitor of a store. token: letters that make its name unique."""
+    folder = store / FOLDER
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        command = Command(f"{ts_ns:020d}-{token}", name, ts_ns, by, dict(arguments))
+        partial = folder / f".{command.id}"
+        with partial.open("wb") as file:
+            file.write(msgspec.json.encode(command))
+            file.flush()
+            os.fsync(file.fileno())
+        partial.rename(folder / f"{command.id}.json")
+    except OSError as error:
+        raise DataError(f"--store {store}: cannot leave a command: {error.strerror}") from None
+    return command
+
+
+def waiting(store: Path) -> list[Path]:
+    """Return the files of commands that were not taken yet, oldest first."""
+    try:
+        names = [entry.name for entry in os.scandir(store / FOLDER)]
+    except FileNotFoundError:
+        return []
+    return [store / FOLDER / name for name in sorted(names) if name.endswith(".json") and name[0] != "."]
+
+
+def load(path: Path) -> Command:
+    """Return the command of a file. Raises DataError when it holds none."""
+    try:
+        data = path.read_bytes() if path.stat().st_size <= BYTES_MAX else b""
+        command = msgspec.json.decode(data, type=Command)
+    except (OSError, msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not a command: {error}") from None
+    if command.id != path.stem:
+        raise DataError(f"{path}: is named otherwise inside: {command.id!r}")
+    return command
+
+
+def remove(path: Path) -> None:
+    """Forget a command that was taken."""
+    path.unlink(missing_ok=True)

@@ -1,0 +1,51 @@
+"""The high-water mark: how far the journal had come, in a small file of its own beside the database.
+
+A database file that lost its newest rows (a truncated log, yesterday's copy) opens without any complaint.
+This file is what notices. It holds two records that are written in turn, so that one torn by a power cut
+leaves the other; the newest readable one counts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+from pathlib import Path
+
+from storage.journal import Head
+
+_RECORD = struct.Struct("<8sq32s16s")
+_MAGIC = b"scmark1\n"
+_SLOT = 512  # a sector each: a torn write cannot reach the other one
+
+
+class HighWater:
+    """The open file. `mark` is what was read, None when neither record can be."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        records = [_decode(os.pread(self._file, _RECORD.size, slot * _SLOT)) for slot in (0, 1)]
+        self.mark = max((head for head in records if head is not None), default=None)
+        self._next = 1 if self.mark is not None and records[0] == self.mark else 0
+
+    def raise_to(self, head: Head) -> None:
+        """Write a mark and return when it is on the disk. Raises OSError."""
+        body = _MAGIC + struct.pack("<q", head.seq) + head.hash
+        record = body + hashlib.sha256(body).digest()[:16]
+        if os.pwrite(self._file, record, self._next * _SLOT) != len(record):
+            raise OSError("high-water mark: short write")
+        os.fdatasync(self._file)
+        self.mark = head
+        self._next = 1 - self._next
+
+    def close(self) -> None:
+        os.close(self._file)
+
+
+def _decode(record: bytes) -> Head | None:
+    if len(record) != _RECORD.size:
+        return None
+    magic, seq, digest, check = _RECORD.unpack(record)
+    if magic != _MAGIC or hashlib.sha256(record[:-16]).digest()[:16] != check:
+        return None
+    return Head(seq, digest)

@@ -1,0 +1,326 @@
+"""The store of the live monitor: one folder, one SQLite file, one process.
+
+    STORE/live.db         journal, snapshots, and what the parts of the monitor keep (each brings its schema)
+    STORE/high-water      how far the journal had come (`storage.high_water`)
+    STORE/lock            held by the running monitor; the kernel frees it with the process
+    STORE/damaged-...     copies of what was found damaged
+
+1. A transaction is on the disk when it returns (WAL, synchronous=FULL), and the high-water mark after it.
+2. What cannot be written ends the process (StoreFailed, exit code 74) and is never tried again: after a
+   failed fsync nobody knows what the disk holds. Starting again finds out.
+3. Damage is never silent: `open` checks before it writes anything, keeps a copy and refuses (exit code 65).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import sqlite3
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from engine import snapshot
+from engine.errors import ConfigError, DataError, SmallcapError
+from storage import journal
+from storage.high_water import HighWater
+from storage.journal import Head, JournalDamaged
+
+DATABASE, MARK, LOCK = "live.db", "high-water", "lock"
+VERSION = 1  # of the tables; raise with every change of a schema, and migrate in `_prepare`
+SNAPSHOTS_KEPT = 2
+CHECKPOINT_COMMITS = 256
+WAL_BYTES_MAX = 64 * 2**20
+_BUSY_S = 2.0  # a command of another process is writing
+
+_SCHEMA = (
+    *journal.SCHEMA,
+    "CREATE TABLE IF NOT EXISTS snapshots (seq INTEGER PRIMARY KEY, hash BLOB NOT NULL, data BLOB NOT NULL)",
+)
+
+
+class StoreFailed(SmallcapError):
+    """The disk refused a write. What was committed before stands; the process must end."""
+
+    exit_code = 74
+
+
+class StoreLocked(SmallcapError):
+    """Another monitor runs on this store."""
+
+    exit_code = 75
+
+
+class Snapshot(NamedTuple):
+    """The state after journal row `head.seq`, as `engine.snapshot` encoded it."""
+
+    head: Head
+    data: bytes
+
+
+class LiveStore:
+    """An open store, locked by this process. Use `open_store`."""
+
+    def __init__(self, directory: Path, connection: sqlite3.Connection, mark: HighWater, lock: int) -> None:
+        self.directory = directory
+        self.connection = connection
+        self.head = journal.EMPTY
+        self.snapshot: Snapshot | None = None  # the newest good one when the store was opened
+        self._mark = mark
+        self._lock = lock
+        self._new_head: Head | None = None
+        self._commits = 0
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Within, statements are one transaction: on the disk at the end, undone by an exception.
+
+        Nothing may be awaited within. Raises StoreFailed when the disk refuses; then end the process.
+        """
+        self._new_head = None
+        try:
+            self.connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            raise self.failed(error) from error
+        try:
+            yield self.connection
+        except BaseException as error:
+            self._new_head = None
+            with suppress(sqlite3.Error):  # After an error of the disk SQLite has undone it by itself
+                self.connection.execute("ROLLBACK")
+            if type(error) in (sqlite3.OperationalError, sqlite3.DatabaseError):
+                raise self.failed(error) from error
+            raise
+        try:
+            self.connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise self.failed(error) from error
+        if self._new_head is not None:
+            self.head = self._new_head
+            self.mark_head()
+        self._commits += 1
+
+    def mark_head(self) -> None:
+        """Raise the high-water mark to the newest row."""
+        try:
+            self._mark.raise_to(self.head)
+        except OSError as error:
+            raise self.failed(error) from error
+
+    def maintain(self) -> None:
+        """Fold the write-ahead log into the database now and then. Call it when nobody waits for a result."""
+        if self._commits >= CHECKPOINT_COMMITS:
+            self._commits = 0
+            try:
+                self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            except sqlite3.Error as error:
+                raise self.failed(error) from error
+
+    def append(self, kind: str, ts_ns: int, payload: bytes, outcome: bytes) -> int:
+        """Write a journal row inside the transaction; return its number."""
+        self._new_head = journal.append(
+            self.connection, self._new_head or self.head, kind, ts_ns, payload, outcome
+        )
+        return self._new_head.seq
+
+    def save_snapshot(self, data: bytes) -> None:
+        """Write the state after the row appended last, inside the transaction; forget all but the newest."""
+        head = self._new_head or self.head
+        self.connection.execute("INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?)", (*head, data))
+        self.connection.execute(
+            "DELETE FROM snapshots WHERE seq NOT IN (SELECT seq FROM snapshots ORDER BY seq DESC LIMIT ?)",
+            (SNAPSHOTS_KEPT,),
+        )
+
+    def entries(self, after: Head = journal.EMPTY) -> Iterator[journal.Entry]:
+        """Yield the journal rows after `after`, checked."""
+        return journal.read(self.connection, after, self.head.seq)
+
+    def close(self) -> None:
+        """Close the files and free the lock."""
+        self.connection.close()
+        self._mark.close()
+        os.close(self._lock)
+
+    def failed(self, error: BaseException) -> StoreFailed:
+        """Return the error with which the process must now end."""
+        return StoreFailed(f"{self.directory}: cannot write the store: {error}; free or repair the disk")
+
+
+def open_store(directory: Path, schema: Sequence[str] = ()) -> LiveStore:
+    """Open or create the store, check it, and hold its lock until `close`.
+
+    schema: CREATE ... IF NOT EXISTS statements of the parts. Raises StoreLocked, ConfigError (permissions),
+    DataError (made by a newer program), JournalDamaged (after keeping a copy) and StoreFailed.
+    """
+    _private(directory)
+    with ExitStack() as undo:
+        try:
+            lock = _locked(directory / LOCK)
+            undo.callback(os.close, lock)
+            mark = HighWater(directory / MARK)
+            undo.callback(mark.close)
+            found = _checked(directory, mark.mark)
+            connection = _connect(directory / DATABASE)
+            undo.callback(connection.close)
+        except OSError as error:
+            raise StoreFailed(f"{directory}: cannot open the store: {error}") from error
+        store = LiveStore(directory, connection, mark, lock)
+        store.head, store.snapshot = found
+        _prepare(store, schema)
+        if mark.mark is None:
+            store.mark_head()
+        undo.pop_all()
+    return store
+
+
+@contextmanager
+def read_only(path: Path) -> Iterator[sqlite3.Connection]:
+    """Within, a connection that can only read a store's database, also while its monitor runs."""
+    if path.is_dir():
+        path = path / DATABASE
+    if not path.exists():
+        raise DataError(f"{path}: no such store")
+    with closing(
+        sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", timeout=_BUSY_S, uri=True)
+    ) as connection:
+        yield connection
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    if not path.exists():
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    return sqlite3.connect(path, isolation_level=None, timeout=_BUSY_S)
+
+
+def _checked(directory: Path, mark: Head | None) -> tuple[Head, Snapshot | None]:
+    """Return the head of the journal and the newest good snapshot, the chain between them verified.
+
+    Reads through a connection that cannot write: closing another would fold the log into the database, and
+    what was found damaged must be kept as it was found.
+    """
+    path = directory / DATABASE
+    if not path.exists() or path.stat().st_size == 0:
+        if mark is not None and mark.seq > 0:
+            raise _kept(directory, f"{DATABASE} is gone; the journal had {mark.seq} rows")
+        return journal.EMPTY, None
+    try:
+        with read_only(path) as connection:
+            return _checked_journal(directory, connection, mark)
+    except (JournalDamaged, sqlite3.DatabaseError, OverflowError) as error:
+        raise _kept(directory, str(error)) from None
+
+
+def _checked_journal(
+    directory: Path, connection: sqlite3.Connection, mark: Head | None
+) -> tuple[Head, Snapshot | None]:
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > VERSION:
+        raise DataError(
+            f"{directory}: was written by a newer version of this program"
+            f" (tables {version}, this one knows {VERSION}); install that one, or use another --store"
+        )
+    tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    newest = journal.newest_seq(connection) if "journal" in tables else 0
+    marked = mark.seq if mark is not None else 0
+    if newest == 0 and marked == 0:
+        return journal.EMPTY, None
+    if mark is None:
+        raise JournalDamaged(f"{MARK} is missing or unreadable, the journal has {newest} rows")
+    if newest < marked:
+        raise JournalDamaged(f"journal: ends at row {newest}, but row {marked} was on the disk")
+    found = _newest_snapshot(connection)
+    head = journal.verify(connection, found.head if found else journal.EMPTY, newest)
+    if journal.head_at(connection, marked) != mark:
+        raise JournalDamaged(f"journal: row {marked} is not the one that was on the disk")
+    return head, found
+
+
+def _kept(directory: Path, what: str) -> JournalDamaged:
+    copy = _quarantined(directory)
+    return JournalDamaged(
+        f"{directory}: {what}. Nothing was changed, a copy is in {copy.name}; what to do: docs/runbook.md"
+    )
+
+
+def _newest_snapshot(connection: sqlite3.Connection) -> Snapshot | None:
+    """Return the newest snapshot that is whole and belongs to the journal."""
+    for seq, digest, data in connection.execute("SELECT seq, hash, data FROM snapshots ORDER BY seq DESC"):
+        if journal.head_at(connection, seq) != (seq, digest) or not isinstance(data, bytes):
+            continue
+        with suppress(DataError):
+            snapshot.check(data)
+            return Snapshot(Head(seq, digest), data)
+    return None
+
+
+def _prepare(store: LiveStore, schema: Sequence[str]) -> None:
+    """Create what is missing."""
+    connection = store.connection
+    try:
+        if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+            raise StoreFailed(f"{store.directory}: its file system cannot hold a write-ahead log")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")  # Its errors would be swallowed: see `maintain`
+        connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_MAX}")
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+    except sqlite3.Error as error:
+        raise store.failed(error) from error
+    with store.transaction():
+        for statement in (*_SCHEMA, *schema):
+            connection.execute(statement)
+        if version != VERSION:
+            connection.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def _private(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise ConfigError(f"--store {directory}: {error.strerror}") from None
+    status = directory.stat()
+    if not stat.S_ISDIR(status.st_mode):
+        raise ConfigError(f"--store {directory}: is not a folder")
+    if status.st_uid != os.getuid():
+        raise ConfigError(f"--store {directory}: must belong to uid {os.getuid()}, was uid {status.st_uid}")
+    if stat.S_IMODE(status.st_mode) & 0o022:
+        raise ConfigError(
+            f"--store {directory}: must not be writable by others, was mode"
+            f" {stat.S_IMODE(status.st_mode):o}; run: chmod 700 {directory}"
+        )
+
+
+def _locked(path: Path) -> int:
+    """Return the open lock file. The kernel frees the lock when the process ends, however it ends."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        holder = os.pread(file, 32, 0).decode("ascii", "replace").strip() or "unknown"
+        os.close(file)
+        raise StoreLocked(f"{path.parent}: locked by pid {holder}; one monitor per store") from None
+    os.ftruncate(file, 0)
+    os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
+    return file
+
+
+def _quarantined(directory: Path) -> Path:
+    """Copy the files as they are into a folder named by their content; return it."""
+    names = [name for name in (DATABASE, f"{DATABASE}-wal", MARK) if (directory / name).exists()]
+    digest = hashlib.sha256()
+    for name in names:
+        with (directory / name).open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    target = directory / f"damaged-{digest.hexdigest()[:12]}"
+    if not target.exists():
+        partial = directory / f"{target.name}.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(mode=0o700)
+        for name in names:
+            shutil.copy2(directory / name, partial / name)
+        partial.rename(target)
+    return target

@@ -1,0 +1,39 @@
+"""Commands reach the monitor as files: whole, in order, and refused when they are not what they should be."""
+
+import msgspec
+import pytest
+
+from engine.errors import DataError
+from storage import commands
+
+
+def test_commands_arrive_in_the_order_in_which_they_were_given(tmp_path):
+    given = [
+        commands.submit(tmp_path, name, {"key": name}, ts_ns=ts, by="ann", token="x")
+        for ts, name in ((30, "third"), (10, "first"), (20, "second"))
+    ]
+    assert [commands.load(path).name for path in commands.waiting(tmp_path)] == ["first", "second", "third"]
+    assert commands.load(commands.waiting(tmp_path)[2]) == given[0]
+    commands.remove(commands.waiting(tmp_path)[0])
+    assert len(commands.waiting(tmp_path)) == 2
+
+
+def test_no_folder_means_no_commands(tmp_path):
+    assert commands.waiting(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"", b"{", b"[]", b"\xff\xfe", b"[" * 100_000, b'{"id": "1", "name": 3}',
+        msgspec.json.encode(commands.Command("other", "halt", 1, "ann")),
+        msgspec.json.encode(commands.Command("1", "halt", 1, "ann")).replace(b"{", b'{"more": 1,', 1),
+        b" " * (commands.BYTES_MAX + 1),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_no_command_is_refused(tmp_path, content):
+    folder = tmp_path / commands.FOLDER
+    folder.mkdir()
+    (folder / "1.json").write_bytes(content)
+    with pytest.raises(DataError):
+        commands.load(folder / "1.json")
