@@ -238,6 +238,15 @@ class Monitoring(Section, frozen=True, kw_only=True):
     min_interval_days: CountOrZero = 7
 
 
+class Stream(Section, frozen=True, kw_only=True):
+    """Where bars, signals, orders, fills, equity and alerts are published; off loopback only with keys."""
+
+    address: Text | None = "tcp://127.0.0.1:5556"  # null: nothing is published
+    replay_port: Port = 5557  # on the same host: snapshots and missed messages
+    key_file: FolderPath | None = None  # NAME.key_secret of the publisher; null: open to this machine
+    clients_dir: FolderPath | None = None  # public keys (*.key) of the clients admitted
+
+
 class Settings(Section, frozen=True, kw_only=True):
     """All settings of the program."""
 
@@ -251,6 +260,7 @@ class Settings(Section, frozen=True, kw_only=True):
     automation: Automation = field(default_factory=Automation)
     backtest: Backtest = field(default_factory=Backtest)
     monitoring: Monitoring = field(default_factory=Monitoring)
+    stream: Stream = field(default_factory=Stream)
 
 
 def settings_as_dict(settings: Settings) -> dict[str, Any]:

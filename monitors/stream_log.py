@@ -1,0 +1,169 @@
+"""The stream log: what is published, kept in the transaction of the event that caused it.
+
+1. A row is a batch: one family of one journalled event. Its messages are numbered without a gap, `seq` over
+   the stream and `family_seq` over the family, and no number is used twice.
+2. Messages are sent from committed rows only, first by the publisher, later to whoever missed them. A row
+   always gives the same messages, but for the epoch of whoever sends them.
+3. Kept are the newest `KEPT` messages of each family, and always its newest row: numbering goes on from it.
+
+Bars are not stored here a second time: the journal has them, and whoever sends a row of bars looks there.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+
+from engine.errors import DataError
+from monitors.wire import FAMILIES, Batch
+
+SCHEMA = (
+    """CREATE TABLE IF NOT EXISTS stream (
+        seq INTEGER PRIMARY KEY,
+        family TEXT NOT NULL,
+        family_seq INTEGER NOT NULL,
+        count INTEGER NOT NULL,
+        ts_ns INTEGER NOT NULL,
+        payload BLOB NOT NULL,
+        journal_seq INTEGER NOT NULL
+    ) STRICT""",
+    "CREATE UNIQUE INDEX IF NOT EXISTS stream_family ON stream (family, seq)",
+    """CREATE TABLE IF NOT EXISTS stream_identity (
+        one INTEGER PRIMARY KEY CHECK (one = 1),
+        stream TEXT NOT NULL,
+        epoch INTEGER NOT NULL
+    ) STRICT""",
+)
+# 5 million bars are 2,500 rows of 2,000 symbols: six sessions of minutes, or ten years of days
+KEPT: Mapping[str, int] = {family: 1_000_000 for family in FAMILIES} | {"bar": 5_000_000}
+
+_COLUMNS = "seq, family, family_seq, count, ts_ns, payload, journal_seq"
+
+
+class StreamRow(NamedTuple):
+    """A committed batch. Its messages are `seq` to `last_seq`, `family_seq` to `last_family_seq`."""
+
+    seq: int
+    family: str
+    family_seq: int
+    count: int  # type: ignore[assignment]  # nobody counts in this tuple
+    ts_ns: int
+    payload: bytes  # of bars b"": the journal has them at `journal_seq`
+    journal_seq: int
+
+    @property
+    def last_seq(self) -> int:
+        return self.seq + self.count - 1
+
+    @property
+    def last_family_seq(self) -> int:
+        return self.family_seq + self.count - 1
+
+
+class Identity(NamedTuple):
+    stream: str
+    epoch: int
+
+
+class Position(NamedTuple):
+    """How far a stream has come."""
+
+    seq: int
+    families: dict[str, int]
+    journal_seq: int
+
+
+def open_epoch(connection: sqlite3.Connection, new_stream: str) -> Identity:
+    """Begin the next epoch of the stream, inside the caller's transaction.
+
+    `new_stream` names the stream if the store has none yet; it must be unique in the world.
+    """
+    connection.execute(
+        "INSERT INTO stream_identity (one, stream, epoch) VALUES (1, ?, 1)"
+        " ON CONFLICT (one) DO UPDATE SET epoch = epoch + 1",
+        (new_stream,),
+    )
+    return Identity(*connection.execute("SELECT stream, epoch FROM stream_identity").fetchone())
+
+
+def append(
+    connection: sqlite3.Connection,
+    journal_seq: int,
+    batches: Sequence[Batch],
+    kept: Mapping[str, int] = KEPT,
+) -> list[StreamRow]:
+    """Store what one event says and forget what is beyond the bound, inside the caller's transaction.
+
+    Publish the rows that are returned once it is committed.
+    """
+    row = connection.execute("SELECT seq + count FROM stream ORDER BY seq DESC LIMIT 1").fetchone()
+    seq = row[0] if row else 1
+    rows = []
+    for batch in batches:
+        newest_row = newest(connection, batch.family)
+        family_seq = newest_row.last_family_seq + 1 if newest_row else 1
+        row = StreamRow(seq, batch.family, family_seq, batch.count, batch.ts_ns, batch.payload, journal_seq)
+        connection.execute(f"INSERT INTO stream ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+        _forget(connection, row, kept[batch.family])
+        rows.append(row)
+        seq += batch.count
+    return rows
+
+
+def _forget(connection: sqlite3.Connection, newest: StreamRow, n_kept: int) -> None:
+    """Delete the oldest rows of a family that lie wholly beyond its bound; as many as one event adds."""
+    for seq, last in connection.execute(
+        "SELECT seq, family_seq + count - 1 FROM stream WHERE family = ? AND seq < ? ORDER BY seq LIMIT 8",
+        (newest.family, newest.seq),
+    ).fetchall():
+        if last > newest.last_family_seq - n_kept:
+            return
+        connection.execute("DELETE FROM stream WHERE seq = ?", (seq,))
+
+
+def newest(connection: sqlite3.Connection, family: str, through_seq: int | None = None) -> StreamRow | None:
+    """Return the newest row of a family that begins at or before `through_seq`; None if there is none."""
+    row = connection.execute(
+        f"SELECT {_COLUMNS} FROM stream WHERE family = ? AND seq <= ? ORDER BY seq DESC LIMIT 1",
+        (family, (1 << 62) if through_seq is None else through_seq),
+    ).fetchone()
+    return StreamRow(*row) if row else None
+
+
+def position(connection: sqlite3.Connection) -> Position:
+    """Return the numbers of the newest messages; 0 where there are none."""
+    rows = {family: newest(connection, family) for family in FAMILIES}
+    return Position(
+        max((row.last_seq for row in rows.values() if row), default=0),
+        {family: row.last_family_seq if row else 0 for family, row in rows.items()},
+        max((row.journal_seq for row in rows.values() if row), default=0),
+    )
+
+
+def family_position(connection: sqlite3.Connection, family: str, seq: int) -> int | None:
+    """Return the number of the newest message of a family at or before `seq`; None: no longer kept."""
+    row = newest(connection, family, seq)
+    if row:
+        return min(row.last_family_seq, row.family_seq + seq - row.seq)
+    oldest = connection.execute(
+        "SELECT family_seq FROM stream WHERE family = ? ORDER BY seq LIMIT 1", (family,)
+    ).fetchone()
+    return 0 if oldest is None or oldest[0] == 1 else None
+
+
+def read(
+    connection: sqlite3.Connection, families: Collection[str] | None, after_seq: int, limit: int
+) -> list[StreamRow]:
+    """Return up to `limit` rows that hold messages after `after_seq`, oldest first; None: of all families."""
+    wanted = tuple(FAMILIES if families is None else families)
+    if unknown := set(wanted) - set(FAMILIES):
+        raise DataError(f"no family {min(unknown)!r}; there are {', '.join(FAMILIES)}")
+    marks = ", ".join("?" * len(wanted))
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM stream"
+        " WHERE seq >= (SELECT coalesce(max(seq), 0) FROM stream WHERE seq <= ?)"
+        f" AND seq + count - 1 > ? AND family IN ({marks}) ORDER BY seq LIMIT ?",
+        (after_seq + 1, after_seq, *wanted, limit),
+    )
+    return [StreamRow(*row) for row in rows]
