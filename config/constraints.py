@@ -24,6 +24,8 @@ Coefficient = Annotated[float, Meta(ge=0, le=100)]
 Rate = Annotated[float, Meta(gt=-1, le=1)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 SecondsOrZero = Annotated[float, Meta(ge=0, le=86_400)]
+Milliseconds = Annotated[float, Meta(gt=0, le=86_400_000)]
+RepeatHours = Annotated[float, Meta(gt=0, le=168)]
 Hours = Annotated[float, Meta(ge=0, le=876_000)]
 # Money is kept as int64 micro-dollars (9.2e12 dollars at most)
 Dollars = Annotated[float, Meta(gt=0, le=1e12)]

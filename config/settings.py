@@ -25,9 +25,11 @@ from config.constraints import (
     Frequency,
     Hours,
     Line,
+    Milliseconds,
     Port,
     ProperShare,
     Rate,
+    RepeatHours,
     Seconds,
     SecondsOrZero,
     Share,
@@ -235,7 +237,9 @@ class Monitoring(Section, frozen=True, kw_only=True):
     feed_missing: Share | None = 0.05  # of the universe without today's bar
     feed_missing_clear: ShareOrZero = 0.02
     reconciliation_bps: BasisPoints | None = 1.0
-    min_interval_days: CountOrZero = 7
+    loop_lag_ms: Milliseconds | None = 1_000.0
+    min_interval_days: CountOrZero = 7  # until a cleared alert that fires again is mailed again
+    repeat_hours: RepeatHours = 4.0  # until a reminder; the pause doubles, up to a week
 
 
 class Stream(Section, frozen=True, kw_only=True):

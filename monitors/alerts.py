@@ -50,6 +50,28 @@ RULES: dict[str, Rule] = {
 }
 
 
+class Contribution(Struct, frozen=True, array_like=True):
+    """What a symbol has to do with an alert: its profit since the peak, or the value held."""
+
+    symbol: str
+    amount_usd: float
+
+
+class Reading(NamedTuple):
+    """What a monitor measures of one (rule, subject). More is worse; a NaN breaches."""
+
+    rule: str
+    subject: str
+    value: float
+    levels: tuple[float, ...]  # ascending; passing one is an alert, or a worse one
+    severities: tuple[Severity, ...]  # of each level
+    clear_gap: float = 0.0  # the episode ends at `levels[0] - clear_gap`
+    inclusive: bool = True  # a level is passed by its own value
+    keep: bool = False  # breached whatever the value
+    detail: str = ""  # one line
+    positions: tuple[Contribution, ...] = ()
+
+
 class Episode(Struct, frozen=True, kw_only=True):
     """A drawdown. Values are of one unit of the portfolio, which cash flows do not move."""
 
@@ -65,13 +87,6 @@ class Episode(Struct, frozen=True, kw_only=True):
         return 1.0 - self.trough / self.peak if self.peak > 0.0 else float("nan")
 
 
-class Contribution(Struct, frozen=True, array_like=True):
-    """What a symbol has to do with an alert: its profit since the peak, or the value held."""
-
-    symbol: str
-    amount_usd: float
-
-
 class Transition(Struct, frozen=True, kw_only=True):
     """One thing said about an alert: it fired, grew worse, is still there, or ended.
 
@@ -84,8 +99,8 @@ class Transition(Struct, frozen=True, kw_only=True):
     subject: str
     episode: int  # journal sequence of the event that began it
     key: str
-    label: str  # "fired", "worse-2", "repeat-1", "resolved"
-    severity: Severity
+    label: str  # "fired", "worse-2" (level), "unknown" (no number any more), "repeat-1", "resolved"
+    severity: Severity  # the highest of the episode
     mail: bool
     held_back: str = ""  # why it is not mailed, "" if it is
     inhibited_by: str = ""  # key of the cause under which a mail lists it
@@ -126,6 +141,11 @@ class Transition(Struct, frozen=True, kw_only=True):
     def room(self) -> float | None:
         """How far the value may still go before it is worse; None where it cannot be."""
         return None if self.next_level is None else self.next_level - self.value
+
+
+def on_or_off(rule: str, subject: str, on: bool, severity: Severity, detail: str = "") -> Reading:
+    """Return the reading of a condition that has no measure."""
+    return Reading(rule, subject, float(on), (1.0,), (severity,), detail=detail)
 
 
 def alert_key(portfolio: str, rule: str, version: int, subject: str, episode: int) -> str:

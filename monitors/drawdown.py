@@ -1,0 +1,111 @@
+"""Drawdown of marked equity, cash flows excluded: the episode that is open, carried from close to close.
+
+The portfolio is counted in units, like a fund: a cash flow changes the number of units at the price before
+it, so only profit and loss move the price. Without flows there is one unit, and its price is the equity. Flows
+count at the end of the interval in which they came: price_t = (E_t - F_t) / units_{t-1}.
+
+An episode (domain specification, section 11): the peak is the last session at the running maximum, the trough
+the first session at the lowest price since, the recovery the first price at or above the peak. After a total
+loss new money starts a new portfolio.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from monitors.alerts import Contribution, Episode
+from monitors.view import MICRO
+
+TOP_CONTRIBUTORS = 5
+
+
+class DrawdownTracker:
+    """Streaming state: units, price, peak, trough, and what each symbol had earned at the peak."""
+
+    def __init__(self) -> None:
+        self._units = 0.0  # 0 before the first money, and while everything is withdrawn
+        self._price = 0.0
+        self._flow_micro = 0
+        self._peak = 0.0
+        self._peak_session = ""
+        self._trough = math.inf
+        self._trough_session = ""
+        self._profits_at_peak: dict[str, int] = {}
+
+    @property
+    def value(self) -> float:
+        """The drawdown, 0 at the peak and before the first money."""
+        return 1.0 - self._price / self._peak if self._peak > 0.0 else 0.0
+
+    @property
+    def episode(self) -> Episode | None:
+        """The open episode, None at the peak."""
+        if not self._price < self._peak:
+            return None
+        return Episode(
+            peak_session=self._peak_session,
+            peak=self._peak,
+            trough_session=self._trough_session,
+            trough=self._trough,
+        )
+
+    def update(
+        self, session: str, equity_micro: int, flow_micro: int, profits_micro: Mapping[str, int]
+    ) -> Episode | None:
+        """Take a close; return the episode that ends with it.
+
+        `flow_micro` and `profits_micro` are totals since the beginning, as in `PortfolioView`.
+        """
+        flow = flow_micro - self._flow_micro
+        self._flow_micro = flow_micro
+        if self._units > 0.0:
+            self._price = (equity_micro - flow) / MICRO / self._units
+        ended = None
+        if self._price <= 0.0 and flow > 0 and equity_micro > 0:  # Everything was lost; this is new money
+            ended = self.episode
+            self._units = self._peak = 0.0
+            self._trough = math.inf
+        if self._peak == 0.0:
+            if equity_micro <= 0:
+                return None
+            self._units, self._price = 1.0, equity_micro / MICRO
+        elif (flow or self._units == 0.0) and self._price > 0.0:
+            self._units = equity_micro / MICRO / self._price
+        return self._advance(session, profits_micro) or ended
+
+    def contributors(self, profits_micro: Mapping[str, int]) -> tuple[Contribution, ...]:
+        """Return the symbols that lost most since the peak, worst first; those that gained are left out."""
+        lost = [
+            (profit - self._profits_at_peak.get(symbol, 0), symbol)
+            for symbol, profit in profits_micro.items()
+            if profit < self._profits_at_peak.get(symbol, 0)
+        ]
+        return tuple(Contribution(symbol, n / MICRO) for n, symbol in sorted(lost)[:TOP_CONTRIBUTORS])
+
+    def state(self) -> dict[str, Any]:
+        return {name.lstrip("_"): value for name, value in vars(self).items()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        for name in vars(self):
+            setattr(self, name, state[name.lstrip("_")])
+
+    def _advance(self, session: str, profits_micro: Mapping[str, int]) -> Episode | None:
+        if self._price < self._peak:
+            if self._price < self._trough:
+                self._trough, self._trough_session = self._price, session
+            return None
+        ended = None
+        if self._trough < self._peak:
+            ended = Episode(
+                peak_session=self._peak_session,
+                peak=self._peak,
+                trough_session=self._trough_session,
+                trough=self._trough,
+                recovery_session=session,
+            )
+        self._peak, self._peak_session = self._price, session
+        self._trough, self._trough_session = math.inf, ""
+        self._profits_at_peak = dict(profits_micro)
+        return ended

@@ -1,0 +1,60 @@
+"""Stops: those that should have sold and did not, the portfolio's own, and whether the books agree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import nan
+
+from config.settings import Monitoring, RiskManagement
+from monitors.alerts import Contribution, Reading
+from monitors.concentration import share
+from monitors.view import MICRO, PortfolioView
+
+BPS = 10_000.0
+
+
+def unfilled_stop_readings(view: PortfolioView) -> Iterator[Reading]:
+    """Yield how far the close of every lot is below its stop, as a fraction of the stop.
+
+    The broker sells inside the bar that reaches a stop. A lot held at a close at or below it was not sold:
+    there was too little volume, or nobody sells for this portfolio.
+    """
+    for one in view.positions:
+        if one.stop_usd is None:
+            continue
+        below = (one.stop_usd - one.mark_usd) / one.stop_usd if one.stop_usd != 0.0 else nan
+        yield Reading(
+            "stop_unfilled", f"{one.symbol}/{one.strategy}" if one.strategy else one.symbol,
+            below, (0.0,), ("critical",),
+            detail=f"close {one.mark_usd:,.2f}, stop {one.stop_usd:,.2f}, {one.quantity:,.10g} shares",
+            positions=(Contribution(one.symbol, one.value_micro / MICRO),),
+        )  # fmt: skip
+
+
+def portfolio_stop_readings(view: PortfolioView, risk: RiskManagement) -> Iterator[Reading]:
+    """Yield the drawdown that the portfolio stop goes by, of every account; on while it is not re-armed."""
+    if risk.portfolio_stop is None:
+        return
+    for account in view.accounts:
+        fallen = 1.0 - account.equity_micro / account.hwm_micro if account.hwm_micro > 0 else 0.0
+        yield Reading(
+            "portfolio_stop", account.name, fallen, (risk.portfolio_stop,), ("critical",),
+            keep=account.state != "active",
+            detail=f"account {account.state}",
+        )  # fmt: skip
+
+
+def reconciliation_readings(view: PortfolioView, monitoring: Monitoring) -> Iterator[Reading]:
+    """Yield how far the ledger's equity is from cash and positions valued anew, in basis points of it."""
+    if monitoring.reconciliation_bps is None:
+        return
+    counted = view.cash_micro + sum(one.value_micro for one in view.positions)
+    if view.equity_micro is None:
+        off, detail = nan, "equity is unknown"
+    elif counted == view.equity_micro:
+        off, detail = 0.0, ""
+    else:
+        off = share(abs(view.equity_micro - counted), view.equity_micro) * BPS
+        detail = f"ledger {view.equity_micro / MICRO:,.2f}, counted {counted / MICRO:,.2f}"
+    limit = (monitoring.reconciliation_bps,)
+    yield Reading("reconciliation", "ledger", off, limit, ("critical",), inclusive=False, detail=detail)
