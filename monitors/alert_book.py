@@ -2,17 +2,18 @@
 
 Of every (rule, subject), in this order:
 
-1. It fires when the value passes the first level, and grows worse when it passes a higher one: each level once
-   per episode.
-2. It is clearing from where the value is back at the clear level, open again if it passes a level meanwhile. It
-   is resolved when it has been clearing for long enough: until a repeat interval after the last word about it, for
-   a cause 15 minutes. So a value that swings around its limit is one episode.
-3. What fires again too early (`min_interval_days` for calm rules, else the repeat interval) is recorded and not
-   mailed, unless it is at a higher level or of a higher severity than what was mailed.
+1. It fires when the value passes the first level, and grows worse when it passes a higher one: each level
+   once per episode.
+2. It is clearing from where the value is back at the clear level, and open again if it passes a level
+   meanwhile. It is resolved when it has been clearing for long enough: until a repeat interval after the last
+   word about it, for a cause 15 minutes. So a value that swings around its limit is one episode.
+3. What fires again too early (`min_interval_days` for calm rules, else the repeat interval) is recorded and
+   not mailed, unless it is at a higher level or of a higher severity than what was mailed.
 4. A reminder is due a repeat interval after the last mail, then after twice that, and so on up to a week. One
    that was not mailed is told when its pause is over and it is still open.
 5. An end is mailed if the beginning was.
-6. Nothing is mailed while a silence holds; reminders stop when the alert is acknowledged, until it grows worse.
+6. Nothing is mailed while a silence holds; reminders stop when the alert is acknowledged, until it grows
+   worse.
 
 Everything is decided from the readings and from journalled time, so a replay decides the same.
 """
@@ -34,10 +35,10 @@ from monitors.alerts import (
     Episode,
     Reading,
     Severity,
+    Subject,
     Transition,
     alert_key,
 )
-from monitors.commands import Acknowledge, AlertCommand, Silence, Unsilence
 from monitors.view import PortfolioView
 
 EPSILON = 1e-9  # 1 - 90 / 100 is a little less than a tenth
@@ -53,7 +54,17 @@ INHIBITED = frozenset(
     ("drawdown", "portfolio_stop", "sector", "single_name", "stop_unfilled", "reconciliation", "stale_name")
 )
 
-Subject = tuple[str, str]  # rule, subject
+
+class Silence(Struct, frozen=True):
+    """Nothing about this rule and subject ("*": any) is mailed until then; it is recorded all the same."""
+
+    rule: str
+    subject: str
+    until_ns: int
+    reason: str
+
+    def covers(self, rule: str, subject: str) -> bool:
+        return self.rule in ("*", rule) and self.subject in ("*", subject)
 
 
 class Trail(Struct):
@@ -133,17 +144,51 @@ class AlertBook:
         self._forget(seen, view.now_ns)
         return found
 
-    def command(self, command: AlertCommand) -> None:
-        """Acknowledge or silence. What it changes is said by the next `advance`."""
-        match command:
-            case Acknowledge():
-                for alert in self._alerts.values():
-                    if alert.open and command.key and alert.key.startswith(command.key):
-                        alert.acknowledged = True
-            case Silence():
-                self._silences = [*self._without(command), command]
-            case Unsilence():
-                self._silences = self._without(command)
+    def acknowledge(self, key: str) -> None:
+        """Send no reminders of the open alerts whose key begins so, until they grow worse."""
+        for alert in self._alerts.values():
+            if alert.open and key and alert.key.startswith(key):
+                alert.acknowledged = True
+
+    def silence(self, silence: Silence) -> None:
+        """Mail nothing that it covers; it replaces one of the same rule and subject."""
+        self.unsilence(silence.rule, silence.subject)
+        self._silences.append(silence)
+
+    def unsilence(self, rule: str, subject: str) -> None:
+        """End the silence of exactly this rule and subject."""
+        self._silences = [one for one in self._silences if (one.rule, one.subject) != (rule, subject)]
+
+    def notice(self, rule: str, subject: str, detail: str, view: PortfolioView) -> Transition:
+        """Return what is said once about something that happened and is over when it is said."""
+        key = alert_key(self.portfolio, rule, RULES[rule].version, subject, view.journal_seq)
+        silenced = any(one.covers(rule, subject) for one in self._silences)
+        return Transition(
+            portfolio=self.portfolio,
+            rule=rule,
+            version=RULES[rule].version,
+            subject=subject,
+            episode=view.journal_seq,
+            key=key,
+            label="noticed",
+            severity="info",
+            mail=not silenced,
+            held_back="silenced" if silenced else "",
+            value=1.0,
+            threshold=1.0,
+            clear_level=1.0,
+            value_fired=1.0,
+            unit=RULES[rule].unit,
+            detail=detail,
+            session=view.session,
+            ts_ns=view.ts_ns,
+            detected_ns=view.now_ns,
+            since_ns=view.now_ns,
+            since_session=view.session,
+            regime=view.regime,
+            feed_age_s=view.feed_age_s,
+            config_hash=view.config_hash,
+        )
 
     @property
     def open(self) -> list[OpenAlert]:
@@ -152,8 +197,13 @@ class AlertBook:
         return sorted(held, key=lambda one: (-SEVERITIES.index(one.severity), one.rule, one.subject))
 
     @property
-    def silences(self) -> tuple[Silence, ...]:
-        return tuple(self._silences)
+    def watched(self) -> set[Subject]:
+        """Subjects with an open alert."""
+        return {place for place, alert in self._alerts.items() if alert.open}
+
+    @property
+    def silences(self) -> list[Silence]:
+        return list(self._silences)
 
     def state(self) -> dict[str, Any]:
         tree = {
@@ -188,6 +238,8 @@ class AlertBook:
         mail, held_back = self._mailing(alert, label, view.now_ns)
         if mail:
             self._note_mail(alert, label, view.now_ns)
+        if not alert.open:
+            alert.mailed_open = False
         return [self._transition(alert, label, mail, held_back, reading, view, trail, background(reading))]
 
     def _decide(self, alert: OpenAlert, reading: Reading, passed: int, view: PortfolioView) -> str:
@@ -253,8 +305,10 @@ class AlertBook:
         """Return whether to mail, and if not, why."""
         if self._silenced(alert):
             return False, "silenced"
+        if label == "resolved" and not alert.mailed_open:
+            return False, "its beginning was not mailed"
         if label == "resolved":
-            return alert.mailed_open, "" if alert.mailed_open else "its beginning was not mailed"
+            return True, ""
         if label.startswith("repeat") or alert.fire_mailed_ns is None:
             return True, ""
         worse = alert.level > alert.mailed_level or (
@@ -266,14 +320,13 @@ class AlertBook:
         return False, f"mailed less than {_told_pause(pause_ns)} ago, not worse"
 
     def _note_mail(self, alert: OpenAlert, label: str, now_ns: int) -> None:
-        if not (label.startswith("repeat") and alert.mailed_open):
-            alert.reminders = 0
-        else:
+        if label.startswith("repeat") and alert.mailed_open:
             alert.reminders += 1
-        if label != "resolved" and not (label.startswith("repeat") and alert.mailed_open):
+        elif label != "resolved":
+            alert.reminders = 0
             alert.fire_mailed_ns = now_ns
             alert.mailed_level, alert.mailed_severity = alert.level, alert.severity
-        alert.mailed_ns, alert.mailed_open = now_ns, label != "resolved"
+        alert.mailed_ns, alert.mailed_open = now_ns, True
 
     def _limits(self, alert: OpenAlert, reading: Reading) -> None:
         alert.threshold = reading.levels[max(alert.level, 1) - 1]
@@ -283,12 +336,7 @@ class AlertBook:
         return self._calm_ns if RULES[rule].calm else self._repeat_ns
 
     def _silenced(self, alert: OpenAlert) -> bool:
-        return any(
-            one.rule in ("*", alert.rule) and one.subject in ("*", alert.subject) for one in self._silences
-        )
-
-    def _without(self, command: Silence | Unsilence) -> list[Silence]:
-        return [one for one in self._silences if (one.rule, one.subject) != (command.rule, command.subject)]
+        return any(one.covers(alert.rule, alert.subject) for one in self._silences)
 
     def _gone(self, alert: OpenAlert) -> Reading:
         return Reading(

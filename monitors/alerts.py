@@ -16,6 +16,7 @@ from msgspec import Struct, msgpack
 
 Severity = Literal["info", "warning", "critical"]
 Unit = Literal["share", "sessions", "bps", "ms", "usd", "state"]
+Subject = tuple[str, str]  # rule, and what of it: a sector, a symbol, an account
 SEVERITIES: tuple[Severity, ...] = ("info", "warning", "critical")
 
 
@@ -99,7 +100,7 @@ class Transition(Struct, frozen=True, kw_only=True):
     subject: str
     episode: int  # journal sequence of the event that began it
     key: str
-    label: str  # "fired", "worse-2" (level), "unknown" (no number any more), "repeat-1", "resolved"
+    label: str  # "fired", "worse-LEVEL", "unknown" (no number any more), "repeat-N", "resolved", "noticed"
     severity: Severity  # the highest of the episode
     mail: bool
     held_back: str = ""  # why it is not mailed, "" if it is

@@ -6,13 +6,13 @@ original tool went by, is told beside it: the two differ whenever cash is held.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Sequence
 from math import nan
 
 from config.settings import Monitoring, RiskManagement
 from engine.errors import ConfigError
-from monitors.alerts import Contribution, Reading
-from monitors.view import MICRO, PortfolioView, Position
+from monitors.alerts import Contribution, Reading, Subject
+from monitors.view import MICRO, PortfolioView
 
 OTHER = "other"
 POSITIONS_SHOWN = 10
@@ -24,41 +24,65 @@ def check_limits(risk: RiskManagement) -> None:
         raise ConfigError("risk_management.sector_limits: needs a limit for 'other' (null switches it off)")
 
 
-def sector_readings(view: PortfolioView, risk: RiskManagement, monitoring: Monitoring) -> Iterator[Reading]:
-    """Yield the share of every sector held that has a limit, in order of name."""
+def sector_readings(
+    view: PortfolioView,
+    values_micro: Sequence[float],
+    watched: Container[Subject],
+    risk: RiskManagement,
+    monitoring: Monitoring,
+) -> Iterator[Reading]:
+    """Yield the share of every sector held that has a limit and is not clear of it, in order of name.
+
+    values_micro: of each position of the view. watched: subjects to be measured even if they are clear.
+    """
     limits = risk.sector_limits
     if limits is None:
         return
-    invested = sum(position.value_micro for position in view.positions)
-    for sector, held in _grouped(view.positions, "sector").items():
+    totals: dict[str, float] = {}
+    for position, value in zip(view.positions, values_micro, strict=True):
+        totals[position.sector] = totals.get(position.sector, 0.0) + value
+    for sector in sorted(totals):
         limit = limits.get(sector, limits[OTHER])
         if limit is None:
             continue
-        value = sum(position.value_micro for position in held)
+        of_equity = share(totals[sector], view.equity_micro)
+        if of_equity <= limit - monitoring.sector_clear and ("sector", sector) not in watched:
+            continue
+        invested = sum(values_micro)
+        told = (
+            f"{totals[sector] / invested:.1%} of what is invested" if invested > 0 else "a value is unknown"
+        )
         yield Reading(
-            "sector", sector, share(value, view.equity_micro), (limit,), ("warning",),
+            "sector", sector, of_equity, (limit,), ("warning",),
             clear_gap=monitoring.sector_clear,
             inclusive=False,
-            detail=f"{value / invested:.1%} of what is invested" if invested > 0 else "a value is unknown",
-            positions=_largest(held),
+            detail=f"{of_invested} of what is invested",
+            positions=_largest(view, values_micro, "sector", sector),
         )  # fmt: skip
 
 
-def name_readings(view: PortfolioView, monitoring: Monitoring) -> Iterator[Reading]:
-    """Yield the share of every name held, whoever holds it, in order of symbol."""
+def name_readings(
+    view: PortfolioView, values_micro: Sequence[float], watched: Container[Subject], monitoring: Monitoring
+) -> Iterator[Reading]:
+    """Yield the share of every name that is not clear of the lowest level, whoever holds it, by symbol."""
     known = (("warning", monitoring.single_name_warn), ("critical", monitoring.single_name_critical))
     steps = [(severity, level) for severity, level in known if level is not None]
     if not steps:
         return
     severities, levels = zip(*steps, strict=True)
-    for symbol, held in _grouped(view.positions, "symbol").items():
-        value = sum(position.value_micro for position in held)
+    clear = levels[0] - monitoring.single_name_clear
+    totals: dict[str, float] = {}
+    for position, value in zip(view.positions, values_micro, strict=True):
+        totals[position.symbol] = totals.get(position.symbol, 0.0) + value
+    for symbol in sorted(totals):
+        of_equity = share(totals[symbol], view.equity_micro)
+        if of_equity <= clear and ("single_name", symbol) not in watched:
+            continue
         yield Reading(
-            "single_name", symbol, share(value, view.equity_micro), levels, severities,
+            "single_name", symbol, of_equity, levels, severities,
             clear_gap=monitoring.single_name_clear,
             inclusive=False,
-            detail=f"sector {held[0].sector}",
-            positions=_largest(held),
+            positions=_largest(view, values_micro, "symbol", symbol),
         )  # fmt: skip
 
 
@@ -67,14 +91,11 @@ def share(value_micro: float, equity_micro: int | None) -> float:
     return value_micro / equity_micro if equity_micro is not None and equity_micro > 0 else nan
 
 
-def _grouped(positions: Sequence[Position], name: str) -> Mapping[str, list[Position]]:
-    groups: dict[str, list[Position]] = {}
-    for position in positions:
-        groups.setdefault(getattr(position, name), []).append(position)
-    return dict(sorted(groups.items()))
-
-
-def _largest(held: Sequence[Position]) -> tuple[Contribution, ...]:
-    # A value that is unknown is the first to look at
-    ordered = sorted(held, key=lambda one: (one.value_micro == one.value_micro, -one.value_micro, one.symbol))
-    return tuple(Contribution(one.symbol, one.value_micro / MICRO) for one in ordered[:POSITIONS_SHOWN])
+def _largest(
+    view: PortfolioView, values_micro: Sequence[float], field: str, name: str
+) -> tuple[Contribution, ...]:
+    """Return the largest of the positions whose field has that name; those of unknown value first."""
+    valued = zip(values_micro, view.positions, strict=True)
+    held = [(value, one) for value, one in valued if getattr(one, field) == name]
+    held.sort(key=lambda pair: (pair[0] == pair[0], -pair[0], pair[1].symbol))
+    return tuple(Contribution(one.symbol, value / MICRO) for value, one in held[:POSITIONS_SHOWN])

@@ -1,8 +1,8 @@
 """Drawdown of marked equity, cash flows excluded: the episode that is open, carried from close to close.
 
 The portfolio is counted in units, like a fund: a cash flow changes the number of units at the price before
-it, so only profit and loss move the price. Without flows there is one unit, and its price is the equity. Flows
-count at the end of the interval in which they came: price_t = (E_t - F_t) / units_{t-1}.
+it, so only profit and loss move the price. Without flows there is one unit, and its price is the equity.
+Flows count at the end of the interval in which they came: price_t = (E_t - F_t) / units_{t-1}.
 
 An episode (domain specification, section 11): the peak is the last session at the running maximum, the trough
 the first session at the lowest price since, the recovery the first price at or above the peak. After a total

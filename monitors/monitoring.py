@@ -12,16 +12,17 @@ from math import nan
 from typing import Any
 
 from config.settings import Monitoring, Settings
-from monitors.alert_book import AlertBook, Background, OpenAlert
-from monitors.alerts import RULES, Reading, Severity, Transition, alert_key
-from monitors.commands import AlertCommand, Silence
+from monitors.alert_book import AlertBook, Background, Silence
+from monitors.alerts import Reading, Severity, Transition
 from monitors.concentration import check_limits, name_readings, sector_readings
 from monitors.drawdown import DrawdownTracker
+from monitors.listing import Listing
 from monitors.staleness import degraded_readings, feed_readings, stale_name_readings
 from monitors.stops import portfolio_stop_readings, reconciliation_readings, unfilled_stop_readings
 from monitors.view import PortfolioView
 
 SUBJECT = "portfolio"
+NS_MAX = 2**63 - 1
 
 
 class Monitors:
@@ -34,10 +35,12 @@ class Monitors:
         self._levels = drawdown_levels(settings.monitoring)
         self._drawdown = DrawdownTracker()
         self._regime = ""
+        self._now_ns = 0
         self._book = AlertBook(portfolio, settings.monitoring)
 
     def evaluate(self, view: PortfolioView) -> list[Transition]:
         """Take a view; return what is to be said, causes first. The same view again: nothing."""
+        self._now_ns = view.now_ns
         if view.equity_micro is not None:
             self._drawdown.update(view.session, view.equity_micro, view.flow_micro, view.profits_micro)
 
@@ -49,18 +52,25 @@ class Monitors:
         said = self._book.advance(self._readings(view), view, background)
         return [*said, *self._regime_change(view)]
 
-    def command(self, command: AlertCommand) -> None:
-        """Acknowledge or silence; the next `evaluate` goes by it."""
-        self._book.command(command)
+    def command(self, name: str, arguments: Mapping[str, str]) -> None:
+        """Apply `ack` (key), `silence` (rule, subject, until_ns, reason) or `unsilence` (rule, subject).
+
+        The next `evaluate` goes by it. What names nothing that is known has no effect.
+        """
+        rule, subject = arguments.get("rule", ""), arguments.get("subject", "*")
+        until_ns = arguments.get("until_ns", "")
+        if name == "ack":
+            self._book.acknowledge(arguments.get("key", ""))
+        elif name == "silence" and rule and until_ns.isdecimal() and len(until_ns) < 20:
+            reason = arguments.get("reason", "")
+            self._book.silence(Silence(rule, subject, min(int(until_ns), NS_MAX), reason))
+        elif name == "unsilence":
+            self._book.unsilence(rule, subject)
 
     @property
-    def open(self) -> list[OpenAlert]:
-        """Alerts that are open, worst first."""
-        return self._book.open
-
-    @property
-    def silences(self) -> tuple[Silence, ...]:
-        return self._book.silences
+    def listing(self) -> Listing:
+        """The open alerts, worst first, and the silences: for `monitors.listing.save`, when one changed."""
+        return Listing(self._now_ns, self._book.open, self._book.silences)
 
     @property
     def drawdown(self) -> DrawdownTracker:
@@ -68,24 +78,31 @@ class Monitors:
 
     def state(self) -> dict[str, Any]:
         """Return everything that outlives a view, as `engine.snapshot` saves it."""
-        return {"drawdown": self._drawdown.state(), "regime": self._regime, **self._book.state()}
+        return {
+            "drawdown": self._drawdown.state(),
+            "regime": self._regime,
+            "now_ns": self._now_ns,
+            **self._book.state(),
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self._drawdown.restore(state["drawdown"])
-        self._regime = state["regime"]
+        self._regime, self._now_ns = state["regime"], state["now_ns"]
         self._book.restore(state)
 
     def _readings(self, view: PortfolioView) -> Iterator[Reading]:
+        values_micro = [position.value_micro for position in view.positions]
+        watched = self._book.watched
         yield from feed_readings(view, self._monitoring)  # First: the others are listed under them
         yield from degraded_readings(view, self._monitoring)
         if self._levels:
             yield self._drawdown_reading(view)
         yield from portfolio_stop_readings(view, self._risk)
-        yield from unfilled_stop_readings(view)
-        yield from reconciliation_readings(view, self._monitoring)
-        yield from sector_readings(view, self._risk, self._monitoring)
-        yield from name_readings(view, self._monitoring)
-        yield from stale_name_readings(view, self._monitoring)
+        yield from unfilled_stop_readings(view, watched)
+        yield from reconciliation_readings(view, values_micro, self._monitoring)
+        yield from sector_readings(view, values_micro, watched, self._risk, self._monitoring)
+        yield from name_readings(view, values_micro, watched, self._monitoring)
+        yield from stale_name_readings(view, watched, self._monitoring)
 
     def _drawdown_reading(self, view: PortfolioView) -> Reading:
         n_named = len(self._monitoring.drawdown_levels)
@@ -100,23 +117,10 @@ class Monitors:
         )  # fmt: skip
 
     def _regime_change(self, view: PortfolioView) -> list[Transition]:
-        """Return the notice of a change of regime. It is over when it is said."""
         before, self._regime = self._regime, view.regime or self._regime
         if not before or before == self._regime:
             return []
-        rule = RULES["regime"]
-        key = alert_key(self._book.portfolio, "regime", rule.version, "market", view.journal_seq)
-        return [
-            Transition(
-                portfolio=self._book.portfolio, rule="regime", version=rule.version, subject="market",
-                episode=view.journal_seq, key=key, label="fired", severity="info", mail=True,
-                value=1.0, threshold=1.0, clear_level=1.0, value_fired=1.0, unit=rule.unit,
-                detail=f"{before} -> {self._regime}",
-                session=view.session, ts_ns=view.ts_ns, detected_ns=view.now_ns, since_ns=view.now_ns,
-                since_session=view.session, regime=self._regime, feed_age_s=view.feed_age_s,
-                config_hash=view.config_hash,
-            )
-        ]  # fmt: skip
+        return [self._book.notice("regime", "market", f"{before} -> {self._regime}", view)]
 
 
 def drawdown_levels(monitoring: Monitoring) -> tuple[float, ...]:

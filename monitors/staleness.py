@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 from config.settings import Monitoring
-from monitors.alerts import Reading, on_or_off
+from monitors.alerts import Reading, Subject, on_or_off
 from monitors.view import PortfolioView
 
 _FEED = {"connected": 0.0, "stale": 1.0, "down": 2.0}
 _NAMES_SHOWN = 10
 
 
-def stale_name_readings(view: PortfolioView, monitoring: Monitoring) -> Iterator[Reading]:
-    """Yield how many sessions every held name has gone without a bar."""
+def stale_name_readings(
+    view: PortfolioView, watched: Container[Subject], monitoring: Monitoring
+) -> Iterator[Reading]:
+    """Yield how many sessions a held name has gone without a bar, where it lacks one."""
     known = (
         ("warning", monitoring.stale_warn_sessions),
         ("critical", monitoring.stale_critical_sessions),
@@ -24,6 +26,8 @@ def stale_name_readings(view: PortfolioView, monitoring: Monitoring) -> Iterator
     severities, levels = zip(*steps, strict=True)
     missed = {one.symbol: one.missed_sessions for one in view.positions}
     for symbol, sessions in sorted(missed.items()):
+        if sessions == 0 and ("stale_name", symbol) not in watched:
+            continue
         # Only a fresh bar ends it
         yield Reading("stale_name", symbol, float(sessions), levels, severities, clear_gap=levels[0])
 

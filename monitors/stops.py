@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Sequence
 from math import nan
 
 from config.settings import Monitoring, RiskManagement
-from monitors.alerts import Contribution, Reading
+from monitors.alerts import Contribution, Reading, Subject
 from monitors.concentration import share
 from monitors.view import MICRO, PortfolioView
 
 BPS = 10_000.0
 
 
-def unfilled_stop_readings(view: PortfolioView) -> Iterator[Reading]:
-    """Yield how far the close of every lot is below its stop, as a fraction of the stop.
+def unfilled_stop_readings(view: PortfolioView, watched: Container[Subject]) -> Iterator[Reading]:
+    """Yield how far the close of a lot is below its stop, as a fraction of it, where it is not above.
 
     The broker sells inside the bar that reaches a stop. A lot held at a close at or below it was not sold:
     there was too little volume, or nobody sells for this portfolio.
     """
     for one in view.positions:
-        if one.stop_usd is None:
+        stop, mark = one.stop_usd, one.mark_usd
+        if stop is None:
             continue
-        below = (one.stop_usd - one.mark_usd) / one.stop_usd if one.stop_usd != 0.0 else nan
+        subject = f"{one.symbol}/{one.strategy}" if one.strategy else one.symbol
+        if mark > stop and ("stop_unfilled", subject) not in watched:
+            continue
+        below = (stop - mark) / stop if stop != 0.0 else nan
         yield Reading(
-            "stop_unfilled", f"{one.symbol}/{one.strategy}" if one.strategy else one.symbol,
-            below, (0.0,), ("critical",),
-            detail=f"close {one.mark_usd:,.2f}, stop {one.stop_usd:,.2f}, {one.quantity:,.10g} shares",
+            "stop_unfilled", subject, below, (0.0,), ("critical",),
+            detail=f"close {mark:,.2f}, stop {stop:,.2f}, {one.quantity:,.10g} shares",
             positions=(Contribution(one.symbol, one.value_micro / MICRO),),
         )  # fmt: skip
 
@@ -44,11 +47,13 @@ def portfolio_stop_readings(view: PortfolioView, risk: RiskManagement) -> Iterat
         )  # fmt: skip
 
 
-def reconciliation_readings(view: PortfolioView, monitoring: Monitoring) -> Iterator[Reading]:
+def reconciliation_readings(
+    view: PortfolioView, values_micro: Sequence[float], monitoring: Monitoring
+) -> Iterator[Reading]:
     """Yield how far the ledger's equity is from cash and positions valued anew, in basis points of it."""
     if monitoring.reconciliation_bps is None:
         return
-    counted = view.cash_micro + sum(one.value_micro for one in view.positions)
+    counted = view.cash_micro + sum(values_micro)
     if view.equity_micro is None:
         off, detail = nan, "equity is unknown"
     elif counted == view.equity_micro:

@@ -8,10 +8,12 @@ are float64 dollars. What is not known is None or NaN, and the monitors treat th
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import nan
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 MICRO = 1_000_000
+VALUE_MICRO_MAX = 2.0**63  # what the ledger can hold; false for NaN
 NO_PROFITS: Mapping[str, int] = MappingProxyType({})
 
 FeedState = Literal["connected", "stale", "down"]
@@ -35,7 +37,7 @@ class Position(NamedTuple):
     def value_micro(self) -> float:
         """Micro-dollars, a whole number; NaN where the mark is."""
         value = self.quantity * self.mark_usd * MICRO
-        return float(round(value)) if abs(value) < 1e300 else float("nan")
+        return float(round(value)) if abs(value) < VALUE_MICRO_MAX else nan
 
 
 class Account(NamedTuple):
@@ -50,7 +52,7 @@ class Account(NamedTuple):
 class Condition(NamedTuple):
     """Something wrong that its owner (feed, daemon) reports and withdraws; an alert while it is listed."""
 
-    rule: str  # a key of `monitors.alerts.RULES`
+    rule: Literal["monitor_degraded", "suspected_split", "delivery"]
     subject: str
     detail: str  # one line
 
