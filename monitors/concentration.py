@@ -49,9 +49,7 @@ def sector_readings(
         if of_equity <= limit - monitoring.sector_clear and ("sector", sector) not in watched:
             continue
         invested = sum(values_micro)
-        told = (
-            f"{totals[sector] / invested:.1%} of what is invested" if invested > 0 else "a value is unknown"
-        )
+        of_invested = f"{totals[sector] / invested:.1%}" if invested > 0 else "an unknown share"
         yield Reading(
             "sector", sector, of_equity, (limit,), ("warning",),
             clear_gap=monitoring.sector_clear,
