@@ -1,13 +1,8 @@
 """Point-in-time fundamentals: each fact with the moment from which it may be used.
 
-Read are CSV and Parquet tables (`symbol, period_end, available_at, item, value`) and the JSON caches of the
-original tool, one file per symbol, which count from their `fetched_at` and are never back-filled.
-
-When a fact becomes visible (New York time):
-1. `available_at` with a time: at that moment. Without an offset it is New York time.
-2. `available_at` as a date: when that day is over, so from the next session.
-3. Only `period_end`: 45 days later, 90 for a fiscal year (items that begin with `annual`, and roe), when that
-   day is over. These are the filing deadlines of non-accelerated filers.
+Read are CSV and Parquet tables (`symbol, period_end, available_at, item, value`), the files of
+`feeds.fundamentals_store`, and the JSON caches of the original tool, one per symbol, which count from their
+`fetched_at` and are never back-filled. When a fact becomes visible is said in `feeds.visibility`.
 """
 
 from __future__ import annotations
@@ -26,12 +21,9 @@ from engine.errors import DataError
 from engine.facts import FACT_DTYPE, NO_FACTS, PERIOD_UNKNOWN, FactItem
 from engine.slab import NS_PER_DAY, Int, Universe
 from feeds.quality import COLUMNS, NO_ROWS, Quality
-from feeds.sessions import BAD_TIME, wall_to_utc
 from feeds.symbols import SymbolIndex
+from feeds.visibility import moment, utc_text, visible_from
 
-QUARTER_DAYS = 45
-YEAR_DAYS = 90
-_YEARLY = ("annual", "roe")
 _FIELDS = ("symbol", "period_end", "available_at", "item", "value")
 # Names in the JSON caches that mean something else there: their eps is of the last twelve months.
 _LEGACY_NAMES = {"return_on_equity": "roe", "eps": "eps_ttm"}
@@ -70,7 +62,7 @@ class Facts:
 
 
 def read_facts(path: str | Path, *, strict: bool = False) -> Facts:
-    """Return the facts of a CSV or Parquet table, a JSON cache, or a folder of these.
+    """Return the facts of a CSV or Parquet table, a JSON cache, a store's file, or a folder of these.
 
     Raises DataError where a file cannot be read or lacks a column, and with `strict` on the first bad row.
     """
@@ -79,13 +71,13 @@ def read_facts(path: str | Path, *, strict: bool = False) -> Facts:
         raise DataError(f"{path}: no such file or folder")
     found = sorted(p for p in path.iterdir() if p.suffix.lower() in _READERS) if path.is_dir() else [path]
     if not found:
-        raise DataError(f"{path}: no .json, .csv or .parquet file in this folder")
+        raise DataError(f"{path}: no .json, .jsonl, .csv or .parquet file in this folder")
     rows: list[tuple[int, int, str, str, float]] = []
     bad: list[tuple[str, int, str, str, str, str]] = []
     for file in found:
         reader = _READERS.get(file.suffix.lower())
         if reader is None:
-            raise DataError(f"{file}: expected .csv, .parquet or .json")
+            raise DataError(f"{file}: expected .csv, .parquet, .json or .jsonl")
         _collect(file.name, reader(file), rows, bad)
     columns = zip(*bad, strict=True)
     table = dict(zip(COLUMNS, map(list, columns), strict=True)) if bad else NO_ROWS
@@ -100,28 +92,12 @@ def read_facts(path: str | Path, *, strict: bool = False) -> Facts:
     )  # fmt: skip
 
 
-def visible_from(available_at: str, period_end_ns: int, item: str) -> int | None:
-    """Return the moment (UTC ns) from which a fact may be used, None where nothing tells."""
-    if available_at:
-        moment = _moment(available_at)
-        if moment is None:
-            return None
-        wall_ns, zoned, timed = moment
-        if zoned:
-            return wall_ns
-        return _to_utc(wall_ns if timed else wall_ns + NS_PER_DAY)
-    if period_end_ns == PERIOD_UNKNOWN:
-        return None
-    days = YEAR_DAYS if item.startswith(_YEARLY) else QUARTER_DAYS
-    return _to_utc(period_end_ns + (days + 1) * NS_PER_DAY)
-
-
 def _collect(
     file: str, cells: Iterator[tuple[int, Mapping[str, str]]], rows: list[Any], bad: list[Any]
 ) -> None:
     for number, cell in cells:
         symbol, item = cell["symbol"].upper(), cell["item"].lower().replace(" ", "_")
-        period = _moment(cell["period_end"]) if cell["period_end"] else None
+        period = moment(cell["period_end"]) if cell["period_end"] else None
         period_ns = PERIOD_UNKNOWN if period is None else period[0] // NS_PER_DAY * NS_PER_DAY
         available = visible_from(cell["available_at"], period_ns, item)
         value = _number(cell["value"])
@@ -142,28 +118,6 @@ def _collect(
             bad.append((file, number, symbol, cell["available_at"] or cell["period_end"], *fault))
         else:
             rows.append((available, period_ns, symbol, item, value))
-
-
-def _moment(text: str) -> tuple[int, bool, bool] | None:
-    """Return ns, whether these are UTC (else New York wall clock), and whether there is a time of day."""
-    import datetime as dt
-
-    text = text.strip()
-    try:
-        moment = dt.datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    zoned = moment.tzinfo is not None
-    naive = moment.astimezone(dt.UTC).replace(tzinfo=None) if zoned else moment
-    delta = naive - dt.datetime(1970, 1, 1)  # noqa: DTZ001 - both sides naive
-    ns = (delta.days * 86_400 + delta.seconds) * 1_000_000_000 + delta.microseconds * 1_000
-    timed = len(text) > 10 and (zoned or ns % NS_PER_DAY != 0)
-    return ns, zoned, timed
-
-
-def _to_utc(wall_ns: int) -> int:
-    utc = int(wall_to_utc(np.array([wall_ns]))[0])
-    return utc if utc != BAD_TIME else wall_ns
 
 
 def _number(text: str) -> float | None:
@@ -221,6 +175,16 @@ def _json_cells(path: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
             }  # fmt: skip
 
 
+def _stored_cells(path: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
+    from feeds.fundamentals_store import known_facts, read_versions
+
+    for number, fact in enumerate(known_facts(read_versions(path)), start=1):
+        yield number, {
+            "symbol": path.stem, "period_end": fact.period_end or "", "item": fact.item,
+            "available_at": utc_text(fact.available_at), "value": repr(fact.value),
+        }  # fmt: skip
+
+
 def _columns(names: Iterable[str], file: str) -> list[tuple[str, int]]:
     """Return each field with its column number; one of the two dates may be missing (-1)."""
     folded = [name.strip().lower().replace(" ", "_") for name in names]
@@ -235,4 +199,4 @@ def _columns(names: Iterable[str], file: str) -> list[tuple[str, int]]:
     return [(name, folded.index(name) if name in folded else -1) for name in _FIELDS]
 
 
-_READERS = {".csv": _csv_cells, ".parquet": _parquet_cells, ".json": _json_cells}
+_READERS = {".csv": _csv_cells, ".parquet": _parquet_cells, ".json": _json_cells, ".jsonl": _stored_cells}

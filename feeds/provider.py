@@ -162,6 +162,22 @@ class ProviderError(SmallcapError):
         return self.failure in _STOP
 
 
+def figure(value: object, *, positive: bool = False) -> float | None:
+    """Return a source's cell as a number, None for what is none: absent, text such as "None" or "-", NaN.
+
+    positive: what is not above 0 is none either, for prices and sizes that sources state as 0.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    if not math.isfinite(number) or (positive and number <= 0):
+        return None
+    return number
+
+
 class FundamentalsProvider(Protocol):
     """A source of fundamentals. `fields`: those of a snapshot that it can know."""
 

@@ -118,7 +118,7 @@ def test_bad_rows_are_set_aside(tmp_path: Path) -> None:
         ("f.csv", "symbol,item\n", "no column for value, available_at"),
         ("f.json", "{}", "not a fundamentals cache"),
         ("f.parquet", "x", "not a readable Parquet file"),
-        ("f.txt", "x", r"expected \.csv, \.parquet or \.json"),
+        ("f.txt", "x", r"expected \.csv, \.parquet, \.json or \.jsonl"),
     ],
 )
 def test_a_file_that_holds_no_facts_is_one_line(
