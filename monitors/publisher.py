@@ -92,6 +92,7 @@ class Publisher:
         self._keys = keys
         at = stream_log.position(connection)
         self._high_seq, self._journal_seq = at.seq, at.journal_seq
+        self._newest = dict(at.families)
         self._sent_seq, self._sent = at.seq, dict(at.families)
         self._counts = dict.fromkeys(wire.FAMILIES, 0)
         self._wanted: set[str] = set()
@@ -147,6 +148,7 @@ class Publisher:
         self._flush()
         for row in rows:
             self._high_seq, self._journal_seq = row.last_seq, row.journal_seq
+            self._newest[row.family] = row.last_family_seq
             if row.family == "bar":
                 self._bars = self._sending(row)
                 self._bars_waiting.set()
@@ -282,16 +284,19 @@ class Publisher:
         self._requests += 1
         self._replayed += len(messages)
         self._tokens -= max(REQUEST_COST, len(messages))
+        start, end = (
+            {f: stream_log.family_position(self._connection, f, seq) for f in request.families}
+            for seq in (start_seq, through_seq)
+        )
         header = wire.Reply(
             version=wire.SCHEMA_VERSION, request=request.request, stream=self._identity.stream,
             epoch=self._identity.epoch, count=len(messages), through_seq=through_seq, high_seq=self._high_seq,
-            start=self._positions(request.families, start_seq),
-            end=self._positions(request.families, through_seq),
+            newest={family: self._newest[family] for family in request.families},
+            start={family: number for family, (number, _) in start.items()},
+            end={family: number for family, (number, _) in end.items()},
+            forgotten=[family for family, (_, known) in start.items() if not known],
         )  # fmt: skip
         return [wire.encode(header), *map(wire.encode, messages)]
-
-    def _positions(self, families: Sequence[str], seq: int) -> dict[str, int | None]:
-        return {family: stream_log.family_position(self._connection, family, seq) for family in families}
 
     def _range(self, families: Sequence[str], after_seq: int) -> tuple[list[wire.Message], int]:
         """Return up to `REPLY_MESSAGES` messages, and the number through which none is missing."""

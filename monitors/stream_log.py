@@ -141,15 +141,19 @@ def position(connection: sqlite3.Connection) -> Position:
     )
 
 
-def family_position(connection: sqlite3.Connection, family: str, seq: int) -> int | None:
-    """Return the number of the newest message of a family at or before `seq`; None: no longer kept."""
+def family_position(connection: sqlite3.Connection, family: str, seq: int) -> tuple[int, bool]:
+    """Return the number of a family's newest message at or before `seq`, and whether it is still known.
+
+    If it is not, the number is that of the newest message that was forgotten.
+    """
     row = newest(connection, family, seq)
     if row:
-        return min(row.last_family_seq, row.family_seq + seq - row.seq)
+        return min(row.last_family_seq, row.family_seq + seq - row.seq), True
     oldest = connection.execute(
         "SELECT family_seq FROM stream WHERE family = ? ORDER BY seq LIMIT 1", (family,)
     ).fetchone()
-    return 0 if oldest is None or oldest[0] == 1 else None
+    before = oldest[0] - 1 if oldest else 0
+    return before, before == 0
 
 
 def read(

@@ -263,10 +263,12 @@ class Reply(Struct, frozen=True, kw_only=True, gc=False, tag="messages"):
     count: SeqOrZero
     through_seq: SeqOrZero
     high_seq: SeqOrZero  # go on asking while through_seq < high_seq
-    # Per family, the number of its newest message at the beginning and at the end of what was asked for;
-    # null: it is no longer kept. What lies between and is not among the frames is lost for good.
-    start: dict[str, SeqOrZero | None]
-    end: dict[str, SeqOrZero | None]
+    newest: FamilySeqs  # per family, the number of its newest message
+    # Per family, the number of its newest message at the beginning and at the end of what was asked for. What
+    # lies between and is not among the frames is lost for good.
+    start: FamilySeqs
+    end: FamilySeqs
+    forgotten: list[Name]  # families whose `start` is later than asked for: what was before is no longer kept
 
 
 class Busy(Struct, frozen=True, kw_only=True, gc=False, tag="busy"):
