@@ -88,7 +88,7 @@ class Panel:
         """
         rows = np.empty((stop - start, self.n_symbols))
         left, at = (
-            memoryview(rows.reshape(-1).view(np.uint8)),
+            rows.reshape(-1).view(np.uint8).data,
             self._data_at[field] + start * self.n_symbols * 8,
         )
         while left:

@@ -20,11 +20,13 @@ from reports.bootstrap import Bootstrap, bootstrap
 from reports.daily import Daily, day_numbers
 from reports.files import Column, Dates, floats, integers, text, write_atomic, write_csv
 from reports.formulas import ANNUAL_SESSIONS
+from reports.judgement import FILE as SIGNIFICANCE
 from reports.nearby import Nearby
 from reports.performance import Summary, aligned
 
 if TYPE_CHECKING:
     from reports.attribution import Attribution
+    from reports.judgement import Judgement
     from reports.recorder import Recorder
 
 Float = NDArray[np.float64]
@@ -38,7 +40,7 @@ SECTORS = "combined/sector_exposure.csv"
 
 def write_evidence(
     directory: Path, recorder: Recorder, summary: Summary, nearby: Nearby, attribution: Attribution | None,
-    *, risk_free_rate: float = 0.0,
+    *, risk_free_rate: float = 0.0, judgement: Judgement | None = None,
 ) -> list[Path]:  # fmt: skip
     """Write the files; return their paths. `attribution`: None where the run cannot be attributed, then
     there is no exposure by sector."""
@@ -58,8 +60,10 @@ def write_evidence(
         keys, share = attribution.exposure("sector")
         header = ("date", *(key[0] for key in keys))
         tables[SECTORS] = header, (_days(account), *(floats(share[:, i]) for i in range(len(keys))))
-    else:
-        (directory / SECTORS).unlink(missing_ok=True)  # Of an earlier run into the same folder
+    if judgement is not None:
+        tables[SIGNIFICANCE] = judgement.table()
+    for name in {SECTORS, SIGNIFICANCE} - tables.keys():
+        (directory / name).unlink(missing_ok=True)  # Of an earlier run into the same folder
     for name, (names, columns) in tables.items():
         write_csv(directory / name, list(text(names)), columns)
     write_bars(directory / BARS, recorder, nearby)

@@ -118,7 +118,7 @@ def _sections(folder: RunFolder, *, with_explorer: bool) -> list[Section]:
         made.append(known.explorer(folder))
     made += [
         tearsheet_appendix.refusals(folder),
-        tearsheet_appendix.appendix(folder, trials(folder)),
+        tearsheet_appendix.appendix(folder),
     ]
     return [section for section in made if section is not None]
 
@@ -132,26 +132,6 @@ def intervals(folder: RunFolder) -> dict[str, tuple[float, float]]:
         for name, (low, high) in zip(table.text("metric"), bounds, strict=True)
         if math.isfinite(low) and math.isfinite(high)
     }
-
-
-def trials(folder: RunFolder) -> str:
-    """Say how many configurations were tried on these data, and what that does to the Sharpe ratio."""
-    known = folder.manifest.get("significance")
-    if not known:
-        return "The number of configurations tried on these data is not recorded for this run."
-    n = known["trials"]
-    said = "1 configuration was" if n == 1 else f"{n:,} configurations were"
-    said += " tried on these data so far, this one included."
-    if known.get("psr") is None or known.get("dsr") is None:
-        return f"{said} {known.get('reason') or ''}".strip()
-    said += (
-        f" The probability that the true Sharpe ratio is above 0 is {percent(known['psr'])} (PSR); that it is"
-        f" more than the best of so many would reach by luck, {percent(known['dsr'])} (DSR)."
-    )
-    days = known.get("track_record_days")
-    if days is not None:
-        said += f" To be 95 % sure that it is above 0 takes {days:,.0f} days like these."
-    return said
 
 
 def _link(section: Section) -> str:

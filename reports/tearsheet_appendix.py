@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import Any
 
 from reports.folder import RunFolder
-from reports.formats import escape, percent, table, usd, words
+from reports.formats import escape, minus, percent, table, usd, words
+from reports.judgement import FILE as SIGNIFICANCE
 from reports.tearsheet_sections import Section, definitions
 
 
@@ -31,11 +33,10 @@ def refusals(folder: RunFolder) -> Section | None:
     return Section("refusals", "Signals that were refused", html, ("trades/rejections.csv",))
 
 
-def appendix(folder: RunFolder, trials: str) -> Section:
-    """trials: what is known of the number of configurations that were tried."""
+def appendix(folder: RunFolder) -> Section:
     parts = [
         ("Survivorship", survivorship(folder.manifest)),
-        ("Trials", f"<p>{escape(trials)}</p>"),
+        ("Trials", trials(folder)),
         ("Costs and fills", costs(folder.manifest)),
         ("Bars that hold both a stop and a target", ambiguous(folder.manifest)),
         ("Data set aside", quarantined(folder)),
@@ -43,7 +44,9 @@ def appendix(folder: RunFolder, trials: str) -> Section:
         ("Conventions", conventions(folder)),
     ]
     html = "".join(f"<h3>{title}</h3>{text}" for title, text in parts if text)
-    sources = ("run.json", "data_quality.csv", "performance/conventions.csv")
+    sources = ("run.json", *(
+        name for name in ("data_quality.csv", "performance/conventions.csv", SIGNIFICANCE) if folder.has(name)
+    ))  # fmt: skip
     return Section("appendix", "How to read this", html, sources, long=True)
 
 
@@ -69,6 +72,49 @@ def survivorship(manifest: dict[str, Any]) -> str:
         f" told from"
         " the data.</p>"
     )
+
+
+def trials(folder: RunFolder) -> str:
+    """Say how many configurations were tried on these data, and what that does to the Sharpe ratio."""
+    table_ = folder.table(SIGNIFICANCE)
+    if not len(table_):
+        return "<p>The number of configurations tried on these data is not recorded for this run.</p>"
+    known = dict(zip(table_.text("metric"), table_.numbers("value").tolist(), strict=True))
+    reason = dict(zip(table_.text("metric"), table_.text("reason"), strict=True))
+    n = round(known["trials"])
+    said = "1 configuration was" if n == 1 else f"{n:,} configurations were"
+    said += " tried on these data so far, this one included."
+    if n > 1 and math.isfinite(known["mean_correlation"]):
+        said += (
+            f" The mean correlation of their daily returns is"
+            f" {minus(format(known['mean_correlation'], '.2f'))}: they are worth {known['effective_trials']:.1f} independent ones."
+        )
+    if math.isfinite(known["psr"]):
+        said += (
+            f" The probability that the true Sharpe ratio is above 0 is {percent(known['psr'])} (PSR);"
+            f" that it is more than the best of so many would reach by luck, {percent(known['dsr'])} (DSR)."
+        )
+        if math.isfinite(known["track_record_days"]):
+            days = known["track_record_days"]
+            said += f" To be 95 % sure that it is above 0 takes {days:,.0f} days like these."
+    else:
+        said += f" {reason['psr']}."
+    return f"<p>{escape(said)}</p><p>{escape(overfitting(known, reason['pbo']))}</p>"
+
+
+def overfitting(known: dict[str, float], reason: str) -> str:
+    """Say how likely the best of the trials is the best by luck (PBO)."""
+    if not math.isfinite(known["pbo"]):
+        return f"Probability of overfitting (PBO): not defined, {reason}."
+    slope = known["pbo_slope"]
+    return (
+        f"Probability that the best of {known['pbo_configurations']:,.0f} configurations over the same"
+        f" {known['pbo_days']:,.0f} days is overfitted (PBO): {percent(known['pbo'])}. It is the share of the"
+        " 12,870 ways to halve these days in which the configuration with the best Sharpe ratio in one"
+        f" half was below the median in the other; in {percent(known['pbo_loss'])} of them it lost money there."
+        + (f" A ratio higher by 1 in one half went with {minus(format(slope, '+.2f'))} in the other."
+           if math.isfinite(slope) else "")
+    )  # fmt: skip
 
 
 def costs(manifest: dict[str, Any]) -> str:

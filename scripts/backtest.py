@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from engine.loop import Loop
     from engine.slab import Feed
     from feeds.quality import Quality
+    from reports.judgement import Judgement
     from reports.performance import Summary
     from reports.recorder import Recorder
-    from reports.statistics import Significance
     from strategies.base import Strategy
 
 DONE, INTERRUPTED = 0, 130
@@ -59,7 +59,7 @@ class Run:
     seconds: dict[str, float] = field(default_factory=dict)
     interrupted: bool = False
     intrabar_spread: dict[str, float] | None = None  # None: no bar was ambiguous
-    significance: Significance | None = None  # of the Sharpe ratio among all trials on these data
+    judgement: Judgement | None = None  # by all trials on these data
 
     @property
     def counts(self) -> dict[str, int]:
@@ -100,7 +100,7 @@ def run_backtest(
         replay(run)
     reporting = time.perf_counter()
     summary = summarised(run)
-    run.significance = trials.judged(run, summary)
+    run.judgement = trials.judged(run, summary)
     paths: list[Path] = []
     if request.output_dir is not None:
         paths = write_files(run, summary, request.output_dir, started, reporting, started_at)
@@ -216,7 +216,9 @@ def write_files(
     paths = write_run(directory, run.recorder, summary, run.quality.table, attribution)
     nearby = look_again(run.feed, run.recorder, slab_rows=run.request.slab_rows)
     rate = run.settings.backtest.risk_free_rate
-    paths += write_evidence(directory, run.recorder, summary, nearby, attribution, risk_free_rate=rate)
+    paths += write_evidence(
+        directory, run.recorder, summary, nearby, attribution, risk_free_rate=rate, judgement=run.judgement
+    )
     manifest = {**described(run, summary), **nearby.described()}
     paths.append(write_tearsheet(directory, manifest))
     if run.request.pdf:
@@ -251,7 +253,7 @@ def described(run: Run, summary: Summary) -> dict[str, Any]:
         "rejections": run.recorder.rejections_by_reason(),
         "metrics": manifest.metrics(summary),
         "undefined": manifest.undefined(summary),
-        "significance": trials.as_dict(run.significance) if run.significance else None,
+        "significance": run.judgement.as_dict() if run.judgement else None,
         "open_positions": manifest.describe_positions(run.recorder, run.desk.open_positions()),
         "intrabar_spread": run.intrabar_spread,
         "untraded": untraded(run),
@@ -283,7 +285,7 @@ def print_json(run: Run, summary: Summary, paths: list[Path]) -> None:
     outcome = {
         "metrics": manifest.metrics(summary),
         "undefined": manifest.undefined(summary),
-        "significance": trials.as_dict(run.significance) if run.significance else None,
+        "significance": run.judgement.as_dict() if run.judgement else None,
         "attribution": [part._asdict() for part in summary.attribution],
         "counts": run.counts,
         "rejections": run.recorder.rejections_by_reason(),
@@ -310,8 +312,8 @@ def print_report(run: Run, summary: Summary, paths: list[Path]) -> None:
     )
     tables.print_line("")
     tables.print_summary(summary)
-    if run.significance is not None:
-        tables.print_line(trials.sentence(run.significance))
+    if run.judgement is not None:
+        tables.print_line(trials.sentence(run.judgement))
     tables.print_line("")
     tables.print_counts(
         counts["bars"], counts, run.recorder.rejections_by_reason(), len(run.desk.open_positions())

@@ -10,23 +10,27 @@ from typing import TYPE_CHECKING, Any
 from scripts.console import note
 
 if TYPE_CHECKING:
+    from reports.judgement import Judgement
     from reports.performance import Summary
-    from reports.statistics import Significance
     from scripts.backtest import Run
 
 
-def judged(run: Run, summary: Summary) -> Significance:
-    """Record a run as a trial and return the significance of its Sharpe ratio among all trials on its data.
+def judged(run: Run, summary: Summary) -> Judgement:
+    """Record a run as a trial and judge it by all trials on its data.
 
     A registry that cannot be written is one line on stderr; the run then counts as the only trial.
     """
-    from reports.statistics import sample, significance
+    import numpy as np
+
+    from reports.judgement import judge
+    from reports.statistics import sample
     from storage.database import StorageError, database_url
-    from storage.trials import Trial, Trials, config_hash, record_trial
+    from storage.trials import DailyReturns, Trial, Trials, config_hash, record_trial
 
     storage, rate = run.settings.storage, run.settings.backtest.risk_free_rate
-    returns = summary.combined.history.returns
-    of = sample(returns - ((1 + rate) ** (1 / 252) - 1))
+    history = summary.combined.history
+    daily = DailyReturns(history.days.astype("datetime64[D]").astype(np.int32), history.returns)
+    of = sample(daily.returns - ((1 + rate) ** (1 / 252) - 1))
     trial = Trial(
         data_fingerprint=str(
             getattr(run.feed, "fingerprint", None) or getattr(run.feed, "source", "unknown")
@@ -35,7 +39,7 @@ def judged(run: Run, summary: Summary) -> Significance:
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         command="backtest",
         sharpe=of.sharpe if of else None,
-        n=len(returns),
+        n=len(daily.returns),
         skew=of.skew if of else None,
         kurtosis=of.kurtosis if of else None,
         event_log_hash=run.recorder.event_log_hash(),
@@ -45,10 +49,10 @@ def judged(run: Run, summary: Summary) -> Significance:
     trials = Trials(1, (of.sharpe,) if of else ())
     if not run.interrupted:
         try:
-            trials = record_trial(database_url(storage.data_dir, configured), trial)
+            trials = record_trial(database_url(storage.data_dir, configured), trial, daily)
         except StorageError as error:
             note(f"this run is not counted as a trial: {error}")
-    return significance(returns, risk_free_rate=rate, trial_sharpes=trials.sharpes, trials=trials.total)
+    return judge(daily, trials, risk_free_rate=rate)
 
 
 def configuration(run: Run) -> dict[str, Any]:
@@ -73,22 +77,22 @@ def configuration(run: Run) -> dict[str, Any]:
     }
 
 
-def as_dict(made: Significance) -> dict[str, Any]:
-    """Return the verdict as `run.json` holds it."""
-    of = made.sample._asdict() if made.sample is not None else None
-    return {**made._asdict(), "sample": of}
-
-
-def sentence(made: Significance) -> str:
+def sentence(made: Judgement) -> str:
     """Say in one line how far the Sharpe ratio is to be trusted."""
-    if made.psr is None or made.dsr is None:
-        return f"trials on these data: {made.trials:,}; {made.reason}"
-    days = made.track_record_days
-    record = f"to be 95% sure of > 0 takes {days:,.0f} days like these" if days is not None else made.reason
+    said = made.significance
+    if said.psr is None or said.dsr is None:
+        return f"trials on these data: {said.trials:,}; {said.reason}"
+    days = said.track_record_days
+    record = f"to be 95% sure of > 0 takes {days:,.0f} days like these" if days is not None else said.reason
+    told = (
+        f"trials on these data: {said.trials:,}; probability that the Sharpe ratio is > 0:"
+        f" {_share(said.psr)}, that it is more than the luck of the best trial: {_share(said.dsr)}; {record}"
+    )
+    if made.overfitting is None:
+        return told
     return (
-        f"trials on these data: {made.trials:,}; probability that the Sharpe ratio is > 0:"
-        f" {_share(made.psr)},"
-        f" that it is more than the luck of the best trial: {_share(made.dsr)}; {record}"
+        f"{told}; probability that the best of {made.overfitting.n_configurations:,} trials is overfitted"
+        f" (PBO): {_share(made.overfitting.pbo)}"
     )
 
 

@@ -101,7 +101,7 @@ def _cached_yahoo(request: BacktestRequest, record: Mapping[str, Any], settings:
     data = record.get("data", {})
     return cached_feed(
         symbols,
-        data.get("first") or request.start,
+        str(data.get("first") or request.start),
         data.get("last"),
         cache_dir=Path(settings.storage.price_cache_dir),
         adjustment=request.adjustment or settings.backtest.adjustment,

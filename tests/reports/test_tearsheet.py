@@ -13,8 +13,12 @@ import pytest
 
 from engine.errors import DataError
 from reports import tearsheet
+from reports.files import write_csv
 from reports.folder import RunFolder
+from reports.formats import percent
+from reports.judgement import FILE, judge
 from reports.tearsheet_appendix import ambiguous, survivorship
+from storage.trials import DailyReturns, Trials
 from tests.reports import written_run
 from tests.reports.written_run import EVIL
 
@@ -160,15 +164,16 @@ def test_bars_with_stop_and_target_are_counted_with_what_was_assumed():
     assert "12 bars" in ambiguous({"counts": {"ambiguous_bars": 12}})
 
 
-def test_the_number_of_trials_is_on_the_page(written):
-    told = json.loads((written / "run.json").read_text())
-    told["significance"] = {
-        "trials": 40,
-        "psr": 0.91,
-        "dsr": 0.35,
-        "track_record_days": 900.0,
-        "reason": None,
-    }
-    made = tearsheet.render(RunFolder(written, told))
-    assert "40 configurations were tried on these data" in made
-    assert "35.0" in made
+def test_the_number_of_trials_and_what_it_does_are_on_the_page(written):
+    random = np.random.Generator(np.random.PCG64(2))
+    made = [DailyReturns(np.arange(600, dtype=np.int32), random.normal(5e-4, 0.01, 600)) for _ in range(5)]
+    judged = judge(made[0], Trials(7, (0.1, 0.02, 0.05), tuple(made)))
+    write_csv(written / FILE, *judged.table())
+    page = tearsheet.render(RunFolder(written))
+    assert "7 configurations were tried on these data" in page
+    assert f"reach by luck, {percent(judged.significance.dsr)}" in page
+    told = f"configurations over the same 592 days is overfitted (PBO): {percent(judged.overfitting.pbo)}"
+    assert f"the best of 5 {told}" in page
+    write_csv(written / FILE, *judge(made[0], Trials(1, (0.1,), (made[0],))).table())
+    page = tearsheet.render(RunFolder(written))
+    assert "(PBO): not defined, the only configuration tried on these data so far." in page

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reports.statistics import significance
+from reports.judgement import judge
 from scripts.cli import run
-from scripts.trials import as_dict, sentence
+from scripts.trials import sentence
+from storage.trials import DailyReturns, Trials
 from strategies import registry
 from tests.scripts.price_file import write_prices
 
@@ -85,12 +86,29 @@ def test_a_registry_that_cannot_be_written_is_one_line_and_no_failure(home, caps
 
 
 def test_the_verdict_names_its_trials():
+    days = np.arange(500, dtype=np.int32)
     returns = np.random.Generator(np.random.PCG64(3)).normal(0.001, 0.01, 500)
-    made = significance(returns, trial_sharpes=[0.02, 0.1], trials=12)
+    made = judge(DailyReturns(days, returns), Trials(12, (0.02, 0.1)))
     assert sentence(made).startswith(
         "trials on these data: 12; probability that the Sharpe ratio is > 0: >99.9%"
     )
     assert "best trial: 90.9%" in sentence(made)
-    assert as_dict(made)["sample"]["n"] == 500
-    assert sentence(significance(np.zeros(9))) == "trials on these data: 1; no Sharpe ratio"
-    assert "no track record is long enough" in sentence(significance(-returns))
+    assert made.as_dict()["days"] == 500
+    flat = judge(DailyReturns(days, returns * 0), Trials(1, ()))
+    assert sentence(flat) == "trials on these data: 1; no Sharpe ratio"
+    assert "no track record is long enough" in sentence(judge(DailyReturns(days, -returns), Trials(1, ())))
+
+
+def test_the_second_configuration_brings_the_probability_of_overfitting(capsys, home):
+    base = ["backtest", "--data", "prices.csv", "--strategies", "trend", "--output-dir", "out"]
+    assert run(base) == 0
+    assert "PBO" not in capsys.readouterr().out
+    figures = json.loads(Path("out/run.json").read_text())["significance"]
+    assert figures["pbo"] is None
+    assert figures["undefined"]["pbo"] == "the only configuration tried on these data so far"
+    assert run([*base, "--param", "trend.fast_span=7"]) == 0
+    assert "best of 2 trials is overfitted (PBO)" in " ".join(capsys.readouterr().out.split())
+    figures = json.loads(Path("out/run.json").read_text())["significance"]
+    assert 0 <= figures["pbo"] <= 1
+    assert figures["pbo_configurations"] == 2
+    assert f"pbo,{figures['pbo']!r}," in Path("out/performance/significance.csv").read_text()
