@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from engine.events import Fills, Side, Trades
 from reports.arrow import as_arrow, text_array
 from reports.bootstrap import Bootstrap, bootstrap
+from reports.brinson import FILE as BRINSON
+from reports.brinson import brinson_table, sector_rows
 from reports.daily import Daily, day_numbers
 from reports.files import Column, Dates, floats, integers, text, write_atomic, write_csv
 from reports.formulas import ANNUAL_SESSIONS
@@ -26,6 +28,7 @@ from reports.performance import Summary, aligned
 
 if TYPE_CHECKING:
     from reports.attribution import Attribution
+    from reports.benchmark_sectors import BenchmarkSectors
     from reports.judgement import Judgement
     from reports.recorder import Recorder
 
@@ -41,6 +44,7 @@ SECTORS = "combined/sector_exposure.csv"
 def write_evidence(
     directory: Path, recorder: Recorder, summary: Summary, nearby: Nearby, attribution: Attribution | None,
     *, risk_free_rate: float = 0.0, judgement: Judgement | None = None,
+    sectors: BenchmarkSectors | None = None,
 ) -> list[Path]:  # fmt: skip
     """Write the files; return their paths. `attribution`: None where the run cannot be attributed, then
     there is no exposure by sector."""
@@ -62,7 +66,9 @@ def write_evidence(
         tables[SECTORS] = header, (_days(account), *(floats(share[:, i]) for i in range(len(keys))))
     if judgement is not None:
         tables[SIGNIFICANCE] = judgement.table()
-    for name in {SECTORS, SIGNIFICANCE} - tables.keys():
+    if attribution is not None and sectors is not None:
+        tables[BRINSON] = brinson_table(sector_rows(attribution, sectors, against))
+    for name in {SECTORS, SIGNIFICANCE, BRINSON} - tables.keys():
         (directory / name).unlink(missing_ok=True)  # Of an earlier run into the same folder
     for name, (names, columns) in tables.items():
         write_csv(directory / name, list(text(names)), columns)

@@ -53,6 +53,14 @@ def describe_strategies(strategies: Sequence[Any], weights: Sequence[float]) -> 
     ]
 
 
+def describe_weights(weights: Any) -> dict[str, Any] | None:
+    """Return what is known of the benchmark's weights (`feeds.weights.BenchmarkWeights`)."""
+    if weights is None:
+        return None
+    dates = [str(when) for when in weights.holdings if when is not None]
+    return {"file": weights.name, "dates": dates, "by_name": weights.by_name}
+
+
 def describe_positions(recorder: Recorder, positions: Any) -> list[dict[str, Any]]:
     """Return the positions still open (`brokers.desk.POSITION_DTYPE` rows) by their names."""
     dates = Dates(recorder.equity().ts)

@@ -7,8 +7,9 @@ few, the trades that matter least (smallest |pnl| of each strategy) go without, 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,11 +50,15 @@ class Nearby:
         return {"survivorship": ended, "trades_without_bars": self.without_bars}
 
 
-def look_again(feed: Any, recorder: Recorder, *, slab_rows: int = 1024, bars_max: int = BARS_MAX) -> Nearby:
-    """Read the feed of a finished run once more. An interrupted run is read as far as it went."""
+def look_again(
+    feed: Any, recorder: Recorder, *, slab_rows: int = 1024, bars_max: int = BARS_MAX,
+    others: Sequence[TakesBars] = (),
+) -> Nearby:  # fmt: skip
+    """Read the feed of a finished run once more. An interrupted run is read as far as it went. others: who
+    else wants to see its slabs."""
     windows, left_out = choose_windows(recorder, bars_max)
     reader = _Reader(len(recorder.universe), len(recorder.equity().ts), windows)
-    asyncio.run(_read(feed, reader, slab_rows))
+    asyncio.run(_read(feed, reader, others, slab_rows))
     bars = np.concatenate(reader.bars) if reader.bars else np.empty(0, BAR_DTYPE)
     return Nearby(
         bars[np.lexsort((bars["row"], bars["symbol"]))],
@@ -85,6 +90,12 @@ def choose_windows(recorder: Recorder, bars_max: int) -> tuple[Int, dict[str, in
     out, count = np.unique(trades["strategy"][rank >= enough], return_counts=True)
     names = recorder.strategy_names
     return windows[rank < enough], {names[i]: n for i, n in zip(out.tolist(), count.tolist(), strict=True)}
+
+
+class TakesBars(Protocol):
+    """Whoever takes the slabs of a run in order of time."""
+
+    def on_bars(self, bars: Bars) -> Any: ...
 
 
 class _Reader:
@@ -123,8 +134,11 @@ class _Reader:
         return wanted
 
 
-async def _read(feed: Any, reader: _Reader, slab_rows: int) -> None:
+async def _read(feed: Any, reader: _Reader, others: Sequence[TakesBars], slab_rows: int) -> None:
     async for slab in feed.slabs(slab_rows):
+        left = reader.n_rows - reader.row
+        for other in others:
+            other.on_bars(slab.rows(0, min(slab.n_rows, left)))
         if not reader.on_bars(slab):
             return
 

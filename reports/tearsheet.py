@@ -34,7 +34,8 @@ TEMPLATES = Path(__file__).parent / "templates"
 _SHORT = {
     "figures": "Figures", "growth": "Equity", "drawdowns": "Drawdowns", "months": "Months",
     "rolling": "Rolling",
-    "exposure": "Exposure", "strategies": "Strategies", "attribution": "Attribution", "trades": "Trades",
+    "exposure": "Exposure", "strategies": "Strategies", "attribution": "Attribution",
+    "brinson": "Selection", "trades": "Trades",
     "explorer": "Explorer", "refusals": "Refusals", "appendix": "Appendix",
 }  # fmt: skip
 
@@ -111,7 +112,7 @@ def _sections(folder: RunFolder, *, with_explorer: bool) -> list[Section]:
     made: list[Section | None] = [known.headline(folder, intervals(folder))]
     parts: tuple[Callable[[RunFolder], Section | None], ...] = (
         known.equity, known.drawdowns, known.months, known.rolling, known.exposure, known.accounts,
-        known.attribution, known.trades,
+        known.attribution, known.brinson, known.trades,
     )  # fmt: skip
     made += [part(folder) for part in parts]
     if with_explorer:

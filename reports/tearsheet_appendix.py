@@ -87,7 +87,8 @@ def trials(folder: RunFolder) -> str:
     if n > 1 and math.isfinite(known["mean_correlation"]):
         said += (
             f" The mean correlation of their daily returns is"
-            f" {minus(format(known['mean_correlation'], '.2f'))}: they are worth {known['effective_trials']:.1f} independent ones."
+            f" {minus(format(known['mean_correlation'], '.2f'))}: they are"
+            f" worth {known['effective_trials']:.1f} independent ones."
         )
     if math.isfinite(known["psr"]):
         said += (
@@ -111,7 +112,7 @@ def overfitting(known: dict[str, float], reason: str) -> str:
         f"Probability that the best of {known['pbo_configurations']:,.0f} configurations over the same"
         f" {known['pbo_days']:,.0f} days is overfitted (PBO): {percent(known['pbo'])}. It is the share of the"
         " 12,870 ways to halve these days in which the configuration with the best Sharpe ratio in one"
-        f" half was below the median in the other; in {percent(known['pbo_loss'])} of them it lost money there."
+        f" half was below the median in the other; in {percent(known['pbo_loss'])} of them it lost money."
         + (f" A ratio higher by 1 in one half went with {minus(format(slope, '+.2f'))} in the other."
            if math.isfinite(slope) else "")
     )  # fmt: skip

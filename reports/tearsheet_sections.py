@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from reports import charts
+from reports.brinson import FILE as BRINSON
 from reports.evidence import INTERVALS
 from reports.folder import METRICS, SUMMARY, RunFolder
 from reports.formats import escape, figure, percent, table, words
@@ -225,6 +226,55 @@ def attribution(folder: RunFolder) -> Section | None:
     columns = f"<div>{''.join(parts.values())}</div><div>{last}</div>"
     html = f'<p class="note">{how}</p><div class="pair">{columns}</div>'
     return Section("attribution", "Attribution", html, ("performance/attribution.csv", *sources))
+
+
+def brinson(folder: RunFolder) -> Section | None:
+    """Selection and allocation against the benchmark's sectors, and what that takes for granted."""
+    rows = folder.table(BRINSON)
+    if not len(rows):
+        return None
+    numbers = {name: rows.numbers(name) for name in rows.names if name != "sector"}
+    body = []
+    for i, name in enumerate(rows.text("sector")):
+        effects = (percent(numbers[key][i], sign=True) for key in ("allocation", "selection", "active"))
+        body.append([
+            words(name), percent(numbers["weight"][i]), percent(numbers["benchmark_weight"][i]),
+            percent(numbers["contribution"][i], sign=True),
+            percent(numbers["benchmark_return"][i], sign=True), *effects,
+            f"{numbers['names'][i]:,.0f}" if numbers["names"][i] else "",
+            percent(numbers["coverage"][i], digits=0),
+        ])  # fmt: skip
+    head = ["", "weight", "bench. weight", "contribution", "bench. return", "allocation", "selection", "both",
+            "names", "covered"]  # fmt: skip
+    html = f'<p class="note">{_brinson_note(folder)}</p>' + table(head, body, classes="last")
+    return Section("brinson", "Selection and allocation", html, (BRINSON,))
+
+
+def _benchmark_name(folder: RunFolder) -> str:
+    return str(folder.manifest.get("data", {}).get("benchmark") or "the benchmark")
+
+
+def _brinson_note(folder: RunFolder) -> str:
+    about = folder.manifest.get("benchmark_weights") or {}
+    dates = about.get("dates", [])
+    when = (
+        f"The sectors have the weights of {escape(dates[0])} on every day"
+        if len(dates) == 1
+        else f"The sectors have {len(dates)} dated sets of weights, each from the session after its date"
+        if dates
+        else "The sectors have one set of weights, without a date, on every day"
+    )
+    how = "by the weights of the file" if about.get("by_name") else "equally"
+    level = (
+        f"shifted together each day so that they add up to {escape(_benchmark_name(folder))}"
+        if "total_return" in folder.metrics.get("benchmark", {})
+        else "and nothing corrects the hindsight in that list: without a benchmark series they are too high"
+    )
+    return (
+        "Brinson and Fachler, daily, linked over time; interaction is part of selection. The two effects add"
+        f" up to the portfolio's return less the benchmark's. {when}; their returns are those of this run's"
+        f" own names, weighted {how} within a sector, {level}."
+    )
 
 
 def trades(folder: RunFolder) -> Section | None:

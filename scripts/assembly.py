@@ -41,6 +41,7 @@ class BacktestRequest:
     mode: str | None = None
     capital: float | None = None
     benchmark: str | None = None
+    benchmark_weights: Path | None = None
     params: tuple[str, ...] = ()
     fundamentals: Path | None = None
     strategy_modules: tuple[Path, ...] = ()

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from engine.loop import Loop
     from engine.slab import Feed
     from feeds.quality import Quality
+    from feeds.weights import BenchmarkWeights
     from reports.judgement import Judgement
     from reports.performance import Summary
     from reports.recorder import Recorder
@@ -60,6 +61,7 @@ class Run:
     interrupted: bool = False
     intrabar_spread: dict[str, float] | None = None  # None: no bar was ambiguous
     judgement: Judgement | None = None  # by all trials on these data
+    benchmark_weights: BenchmarkWeights | None = None
 
     @property
     def counts(self) -> dict[str, int]:
@@ -131,6 +133,7 @@ def prepare(request: BacktestRequest, settings: Settings) -> Run:
         request.strategies, request.params, request.strategy_modules, settings.strategy_weights
     )
     weights = normalised_weights(strategies, settings.strategy_weights)
+    benchmark_weights = sector_weights(request)
     config = desk_config(settings, mode=request.mode, capital=request.capital)
     feed = open_feed(request, settings)
     facts_quality = load_facts(request, settings, feed.universe, strategies)
@@ -138,7 +141,21 @@ def prepare(request: BacktestRequest, settings: Settings) -> Run:
     loop = Loop(feed.universe, strategies, desk)
     recorder = Recorder.attached_to(loop)
     quality = joined(getattr(feed, "quality", None), facts_quality)
-    return Run(request, settings, feed, quality, strategies, weights, desk, loop, recorder, source_hash())
+    return Run(
+        request, settings, feed, quality, strategies, weights, desk, loop, recorder, source_hash(),
+        benchmark_weights=benchmark_weights,
+    )  # fmt: skip
+
+
+def sector_weights(request: BacktestRequest) -> BenchmarkWeights | None:
+    """Return what --benchmark-weights says, None without it."""
+    if request.benchmark_weights is None:
+        return None
+    if request.output_dir is None:
+        raise UsageError("--benchmark-weights goes with --output-dir, where its effects are written")
+    from feeds.weights import read_weights
+
+    return read_weights(request.benchmark_weights)
 
 
 def joined(*parts: Quality | None) -> Quality:
@@ -205,6 +222,7 @@ def write_files(
     """Write the CSV files, the tear sheet, and run.json last: a folder that has it is complete."""
     from reports.artefacts import write_run
     from reports.attribution import attribute
+    from reports.benchmark_sectors import SectorReader
     from reports.evidence import write_evidence
     from reports.manifest import write_manifest
     from reports.nearby import look_again
@@ -214,10 +232,21 @@ def write_files(
     manifest_path.unlink(missing_ok=True)
     attribution = attribute(run.recorder)
     paths = write_run(directory, run.recorder, summary, run.quality.table, attribution)
-    nearby = look_again(run.feed, run.recorder, slab_rows=run.request.slab_rows)
+    benchmark = None
+    if run.benchmark_weights is not None:
+        benchmark = SectorReader(run.feed.universe, run.benchmark_weights)
+    others = [benchmark] if benchmark else []
+    nearby = look_again(run.feed, run.recorder, slab_rows=run.request.slab_rows, others=others)
     rate = run.settings.backtest.risk_free_rate
     paths += write_evidence(
-        directory, run.recorder, summary, nearby, attribution, risk_free_rate=rate, judgement=run.judgement
+        directory,
+        run.recorder,
+        summary,
+        nearby,
+        attribution,
+        risk_free_rate=rate,
+        judgement=run.judgement,
+        sectors=benchmark.result() if benchmark else None,
     )
     manifest = {**described(run, summary), **nearby.described()}
     paths.append(write_tearsheet(directory, manifest))
@@ -254,6 +283,7 @@ def described(run: Run, summary: Summary) -> dict[str, Any]:
         "metrics": manifest.metrics(summary),
         "undefined": manifest.undefined(summary),
         "significance": run.judgement.as_dict() if run.judgement else None,
+        "benchmark_weights": manifest.describe_weights(run.benchmark_weights),
         "open_positions": manifest.describe_positions(run.recorder, run.desk.open_positions()),
         "intrabar_spread": run.intrabar_spread,
         "untraded": untraded(run),

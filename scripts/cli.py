@@ -51,6 +51,14 @@ def backtest(
     mode: TradingMode = None,
     capital: Capital = None,
     benchmark: Benchmark = None,
+    benchmark_weights: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The benchmark's holdings (iShares export) or sectors with weights: adds selection and"
+            " allocation effects.",
+        ),
+    ] = None,
     param: Params = None,
     fundamentals: Fundamentals = None,
     strategy_module: StrategyModules = None,
@@ -93,6 +101,7 @@ def backtest(
         mode=mode.value if mode else None,
         capital=capital,
         benchmark=benchmark,
+        benchmark_weights=benchmark_weights,
         params=tuple(param or ()),
         fundamentals=fundamentals,
         strategy_modules=tuple(strategy_module or ()),

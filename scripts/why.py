@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from reports.why_replay import Explanation
 
 DONE = 0
-_PATHS = ("data", "sectors", "fundamentals", "symbols_file")
+_PATHS = ("data", "sectors", "fundamentals", "symbols_file", "benchmark_weights")
 
 
 @dataclass(frozen=True)
