@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,7 +24,7 @@ from engine.desk import (
 from engine.errors import ConfigError, EngineError
 from engine.events import join_rows
 from engine.exits import ExitRules
-from engine.jit import records, scalars
+from engine.jit import entry, records, scalars
 from engine.loop import DeskResult
 from engine.slab import Membership, Tape, Universe
 from risk.sectors import sector_tables
@@ -136,6 +136,7 @@ class Desk:
         bars = max(VOL_BARS + 2, int(rules["sma_bars"].max()), int(rules["low_bars"].max()) + 1)
         self._state = allocate_state(len(self.accounts), len(universe), n, bars, blend=blend)
         self._out = allocate_outbox(1, len(self.accounts), 4096)
+        self._entry: Callable[..., int] | None = None
         capital = round(config.capital_usd * MICRO)
         cash = np.array([capital]) if blend else _split_money(capital, self.weights)
         for field in ("cash", "equity", "hwm", "hwm_risk"):
@@ -154,10 +155,13 @@ class Desk:
         if len(self._out.equity) < n_rows:
             self._out = self._out._replace(equity=np.zeros((n_rows, len(self.accounts), 3), np.int64))
         parts: list[list[NDArray[np.void]]] = [[] for _ in range(7)]
+        if self._entry is None:
+            fixed = (self._scalars, self._tables, self._state, self._out)
+            self._entry = entry(session_pass, tape, market, merged, *fixed, 0)
         row = 0
         while row < n_rows:
             self._out.counts[:] = 0
-            reached = session_pass(
+            reached = self._entry(
                 tape, market, merged, self._scalars, self._tables, self._state, self._out, row
             )
             if self._state.counters[OVERFLOW]:

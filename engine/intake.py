@@ -7,14 +7,14 @@ and row; this second check keeps the same promise for bars that come from anywhe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import EngineError
-from engine.jit import kernel, records
+from engine.jit import entry, kernel, records
 from engine.slab import NS_PER_DAY, Bars, Tape, Universe
 
 TOLERANCE = 1e-6
@@ -74,6 +74,7 @@ class Intake:
         self._last_day = np.full(self._n_symbols, NEVER, np.int64)
         self._last_ts = NEVER
         self._status = np.empty((0, self._n_symbols), np.uint8)
+        self._entry: Callable[..., tuple[int, int, int]] | None = None
         self.traded_bars = self.marking_bars = self.invalid_bars = 0
 
     def on_bars(self, bars: Bars) -> Tape:
@@ -94,9 +95,10 @@ class Intake:
         if len(self._status) < bars.n_rows:
             self._status = np.empty((bars.n_rows, self._n_symbols), np.uint8)
         status: NDArray[np.uint8] = self._status[: bars.n_rows]
-        traded, marks, invalid = intake_kernel(
-            ts, bars.open, bars.high, bars.low, bars.close, bars.volume, self._last_day, status
-        )
+        arrays = (ts, bars.open, bars.high, bars.low, bars.close, bars.volume, self._last_day, status)
+        if self._entry is None:
+            self._entry = entry(intake_kernel, *arrays)
+        traded, marks, invalid = self._entry(*arrays)
         self.traded_bars += traded
         self.marking_bars += marks
         self.invalid_bars += invalid

@@ -23,14 +23,14 @@ nothing and repeats the label before it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import IntEnum, IntFlag
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.jit import kernel, step
+from engine.jit import entry, kernel, step
 from engine.slab import Tape
 
 Float = NDArray[np.float64]
@@ -147,6 +147,7 @@ class MarketGate:
     """Labels of the benchmark, slab by slab, for `ExitRules.m_gate` and `exit_in_bear`."""
 
     def __init__(self) -> None:
+        self._entry: Callable[..., None] | None = None
         self.start()
 
     def start(self) -> None:
@@ -166,7 +167,9 @@ class MarketGate:
     def on_bars(self, tape: Tape) -> Int:
         """Return int64[K], the `MarketBit`s in force at the close of each row."""
         labels = np.empty(len(tape.ts), np.int64)
-        market_kernel(tape.benchmark, self._state, labels)
+        if self._entry is None:
+            self._entry = entry(market_kernel, tape.benchmark, self._state, labels)
+        self._entry(tape.benchmark, self._state, labels)
         return labels
 
     def state(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import enum
 import typing
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from engine.errors import ConfigError, EngineError
 from engine.events import SIGNAL_DTYPE, OrderType, Side, Tif, join_rows
 from engine.exits import ExitRules
-from engine.jit import scalars
+from engine.jit import entry, scalars
 from engine.slab import ActionKind, Tape, Universe
 
 
@@ -98,6 +98,7 @@ class KernelStrategy(Strategy):
         self._scalars = kernel_scalars(self.params)
         self._state: Any = None
         self._out: SignalBuffer | None = None
+        self._entry: Callable[..., int] | None = None
 
     def check(self, params: Any) -> None:
         """Raise ConfigError where a combination of parameters makes no sense."""
@@ -116,12 +117,14 @@ class KernelStrategy(Strategy):
         out = self._out
         if out is None:
             raise EngineError(f"strategy {self.name} must be started before it gets bars")
+        if self._entry is None:
+            self._entry = entry(type(self).kernel, tape, self._scalars, self._state, out, 0)
         parts = []
         row = 0
         n_rows = len(tape.ts)
         while row < n_rows:
             out.count[0] = 0
-            row = type(self).kernel(tape, self._scalars, self._state, out, row)
+            row = self._entry(tape, self._scalars, self._state, out, row)
             if out.count[0]:
                 parts.append(join_rows([out.rows[: out.count[0]]]))
         if not parts:

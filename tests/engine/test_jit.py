@@ -7,6 +7,7 @@ import os
 import shutil
 import stat
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -84,6 +85,43 @@ def test_a_kernel_divides_by_zero_as_numpy_does_compiled_or_not() -> None:
     kernel = jit.kernel(ratio) if jit.numba_config.DISABLE_JIT else jit._interpreted(ratio)
     assert np.isnan(kernel(np.zeros(2)))
     assert kernel(np.array([1.0, 0.0])) == np.inf
+
+
+class Numbers(NamedTuple):
+    factor: float = 2.0
+    shift: int = 1
+
+
+class Columns(NamedTuple):
+    first: np.ndarray
+    second: np.ndarray
+
+
+@jit.kernel
+def combine(columns: Columns, numbers: Numbers, row: int) -> float:
+    columns.second[row] += 1.0
+    return numbers.factor * columns.first[row] + columns.second[row] + numbers.shift
+
+
+def test_an_entry_gives_what_the_kernel_gives_for_arrays_it_has_not_seen() -> None:
+    numbers = jit.scalars(Numbers())
+    entry = jit.entry(combine, Columns(np.zeros(1), np.zeros(1)), numbers, 0)
+    for size in (1, 5):
+        columns = Columns(np.arange(size) + 10.0, np.zeros(size))
+        row = size - 1
+        assert entry(columns, numbers, row) == 2.0 * (row + 10.0) + 1.0 + 1
+        assert combine(columns, numbers, row) == 2.0 * (row + 10.0) + 2.0 + 1
+        assert columns.second[row] == 2.0
+
+
+def test_the_scalars_of_two_instances_are_told_apart() -> None:
+    columns = Columns(np.ones(1), np.zeros(1))
+    one, other = jit.scalars(Numbers()), jit.scalars(Numbers(factor=5.0, shift=3))
+    entry = jit.entry(combine, columns, one, 0)
+    assert entry(columns, one, 0) == 2.0 + 1.0 + 1
+    assert entry(columns, other, 0) == 5.0 + 2.0 + 3
+    assert one["factor"] == 2.0
+    assert other["shift"] == 3
 
 
 @pytest.mark.parametrize("path", KERNEL_FILES, ids=lambda p: f"{p.parent.name}/{p.name}")
