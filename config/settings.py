@@ -61,6 +61,7 @@ class Email(Section, frozen=True, kw_only=True):
     recipients: tuple[Address, ...] = ()
     subject_prefix: Line = "[smallcap]"
     timeout_seconds: Seconds = 30.0
+    daily_at: TimeOfDay | None = "17:30"  # New York; a word every day that the monitor is well
 
 
 def _sector_limits() -> dict[str, ShareOrZero | None]:

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 from msgspec import Struct, msgpack
 
 Severity = Literal["info", "warning", "critical"]
-Unit = Literal["share", "sessions", "bps", "ms", "usd", "state"]
+Unit = Literal["share", "sessions", "bps", "ms", "state"]
 Subject = tuple[str, str]  # rule, and what of it: a sector, a symbol, an account
 SEVERITIES: tuple[Severity, ...] = ("info", "warning", "critical")
 
@@ -37,7 +37,7 @@ RULES: dict[str, Rule] = {
     "portfolio_stop": Rule("Portfolio stop", "share"),
     "sector": Rule("Sector concentration", "share", calm=True),
     "single_name": Rule("Single-name concentration", "share", calm=True),
-    "stop_unfilled": Rule("Stop breached without a fill", "usd"),
+    "stop_unfilled": Rule("Stop breached without a fill", "share"),
     "reconciliation": Rule("Reconciliation", "bps"),
     "stale_name": Rule("Stale held name", "sessions", calm=True),
     "suspected_split": Rule("Suspected split", "state"),

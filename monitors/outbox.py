@@ -67,6 +67,9 @@ SCHEMA: tuple[str, ...] = (
     "CREATE INDEX IF NOT EXISTS outbox_waiting ON outbox (id) WHERE mail = 1",
 )
 
+# No pause is longer: a delivery due later than that was dated before the clock was set back
+PAUSE_NS_MAX = 3_600_000_000_000
+
 
 class Due(NamedTuple):
     """A mail that should go out now, to recipients that stand alike."""
@@ -120,13 +123,12 @@ def compose(
     domain: str,
     now_ns: int,
     rows_max: int,
-    until_ns: int | None = None,
 ) -> int | None:
-    """Put waiting transitions (detected by `until_ns`), oldest first, into one mail; return its id."""
+    """Put waiting transitions, oldest first, into one mail; return its id."""
     rows = connection.execute(
-        "SELECT id, notif_key FROM outbox o WHERE mail = 1 AND detected_ns <= ?"
+        "SELECT id, notif_key FROM outbox o WHERE mail = 1"
         " AND NOT EXISTS (SELECT 1 FROM mail_row r WHERE r.outbox_id = o.id) ORDER BY id LIMIT ?",
-        (now_ns if until_ns is None else until_ns, rows_max),
+        (rows_max,),
     ).fetchall()
     if not rows:
         return None
@@ -144,23 +146,32 @@ def add_notice(
     now_ns: int,
 ) -> None:
     """Add a mail with a body of its own. `name` makes its Message-ID: the same name is sent once."""
-    message_id = f"<{hashlib.sha256(name.encode()).hexdigest()[:32]}@{domain}>"
     cursor = connection.execute(
         "INSERT INTO mail (message_id, created_ns, subject, body) VALUES (?, ?, ?, ?)"
         " ON CONFLICT (message_id) DO NOTHING",
-        (message_id, now_ns, subject, body),
+        (_message_id(name, domain), now_ns, subject, body),
     )
     if cursor.rowcount:
         _address(connection, int(cursor.lastrowid or 0), recipients, now_ns)
 
 
+def has_notice(connection: sqlite3.Connection, name: str, *, domain: str) -> bool:
+    """Return whether a mail of that name was added."""
+    found = connection.execute("SELECT 1 FROM mail WHERE message_id = ?", (_message_id(name, domain),))
+    return found.fetchone() is not None
+
+
 def due(connection: sqlite3.Connection, now_ns: int, *, blocked: Sequence[str] = ()) -> Due | None:
-    """Return the oldest mail that may go out now, without recipients that must wait."""
+    """Return the mail to send now, without recipients that must wait: the least tried, then the oldest.
+
+    So a message that a server chokes on does not stand in the way of the others.
+    """
     rows = connection.execute(
         "SELECT d.mail_id, d.recipient, d.attempts, d.repeat, m.message_id, m.created_ns"
         " FROM delivery d JOIN mail m ON m.id = d.mail_id"
-        " WHERE d.state = 'pending' AND d.due_ns <= ? ORDER BY d.mail_id, d.repeat, d.recipient",
-        (now_ns,),
+        " WHERE d.state = 'pending' AND (d.due_ns <= ? OR d.due_ns > ?)"
+        " ORDER BY d.attempts, d.mail_id, d.repeat, d.recipient",
+        (now_ns, now_ns + PAUSE_NS_MAX),
     ).fetchall()
     free = [row for row in rows if row[1] not in blocked]
     if not free:
@@ -184,6 +195,15 @@ def transitions_of(connection: sqlite3.Connection, mail_id: int) -> list[tuple[i
         " WHERE r.mail_id = ? ORDER BY o.id",
         (mail_id,),
     ).fetchall()
+
+
+def rules_of(connection: sqlite3.Connection, mail_id: int) -> set[str]:
+    """Return the rules that a mail tells about."""
+    rows = connection.execute(
+        "SELECT DISTINCT o.rule FROM mail_row r JOIN outbox o ON o.id = r.outbox_id WHERE r.mail_id = ?",
+        (mail_id,),
+    )
+    return {row[0] for row in rows}
 
 
 def notice_of(connection: sqlite3.Connection, mail_id: int) -> tuple[str, str] | None:
@@ -245,6 +265,24 @@ def split(connection: sqlite3.Connection, mail_id: int, recipient: str, *, domai
     return True
 
 
+def recipients_of(connection: sqlite3.Connection, mail_id: int) -> tuple[str, ...]:
+    """Return everyone that a mail is for."""
+    rows = connection.execute(
+        "SELECT recipient FROM delivery WHERE mail_id = ? ORDER BY recipient", (mail_id,)
+    ).fetchall()
+    return tuple(row[0] for row in rows)
+
+
+def bury(connection: sqlite3.Connection, outbox_id: int, reason: str) -> str:
+    """Take a transition that cannot be put into words out of its mail; return its key."""
+    connection.execute("DELETE FROM mail_row WHERE outbox_id = ?", (outbox_id,))
+    connection.execute(
+        "UPDATE outbox SET mail = 0, held_back = ? WHERE id = ?", (f"dead letter: {reason}", outbox_id)
+    )
+    row = connection.execute("SELECT notif_key FROM outbox WHERE id = ?", (outbox_id,)).fetchone()
+    return str(row[0])
+
+
 def hold(connection: sqlite3.Connection, reason: str) -> None:
     """Keep everything that waits for a mail from ever being mailed."""
     connection.execute(
@@ -279,9 +317,8 @@ def _add_mail(
 ) -> int:
     # Named by what is in it and whom it is for: composing the same again gives the same name
     told = "\n".join([*(key for _, key in rows), "", *recipients])
-    message_id = f"<{hashlib.sha256(told.encode()).hexdigest()[:32]}@{domain}>"
     mail_id = connection.execute(
-        "INSERT INTO mail (message_id, created_ns) VALUES (?, ?)", (message_id, now_ns)
+        "INSERT INTO mail (message_id, created_ns) VALUES (?, ?)", (_message_id(told, domain), now_ns)
     ).lastrowid
     assert mail_id is not None
     connection.executemany(
@@ -296,3 +333,7 @@ def _address(connection: sqlite3.Connection, mail_id: int, recipients: Sequence[
         "INSERT INTO delivery (mail_id, recipient, state, due_ns) VALUES (?, ?, 'pending', ?)",
         [(mail_id, recipient, now_ns) for recipient in dict.fromkeys(recipients)],
     )
+
+
+def _message_id(name: str, domain: str) -> str:
+    return f"<{hashlib.sha256(name.encode()).hexdigest()[:32]}@{domain}>"
