@@ -114,6 +114,10 @@ class DataSources(Section, frozen=True, kw_only=True):
     backoff_seconds: SecondsOrZero = 1.0  # first wait; doubles, with jitter
     backoff_seconds_max: SecondsOrZero = 60.0
     timeout_seconds: Seconds = 30.0
+    yahoo_url: Text | None = None  # null: Yahoo itself; for a mirror on this machine
+    yahoo_calls_per_minute: Count | None = 60  # for fundamentals
+    fundamentals_workers: Count = 4  # symbols asked about at once
+    alpha_vantage_url: Text = "https://www.alphavantage.co"
     alpha_vantage_key: Secret | None = None
     alpha_vantage_calls_per_minute: Count | None = 5
     alpha_vantage_calls_per_day: Count | None = 25

@@ -184,6 +184,9 @@ class FundamentalsProvider(Protocol):
     name: str
     fields: frozenset[str]
 
-    async def fetch(self, symbol: str) -> Snapshot:
-        """Return what the source says of a symbol now, retries and rate limit included. ProviderError."""
+    async def fetch(self, symbol: str, wanted: frozenset[str] | None = None) -> Snapshot:
+        """Return what the source says of a symbol now, retries and rate limit included. ProviderError.
+
+        wanted: fields that are enough (None: all), where asking for fewer costs fewer requests.
+        """
         ...

@@ -138,6 +138,14 @@ def test_yahoo_is_believed_first_and_what_it_lacks_comes_from_alpha_vantage_with
     assert known.origin("roe") == known.origin("quarterly_eps") == Origin("alpha_vantage", NOV_1)
 
 
+def test_a_version_of_one_source_does_not_make_what_another_said_younger() -> None:
+    facts = known_facts([said("yahoo", NOV_1, roe=0.1), said("alpha_vantage", NOV_20, roe=0.2, eps_ttm=1.0)])
+    assert [(f.item, f.value, f.available_at) for f in facts] == [
+        ("roe", 0.1, NOV_1),
+        ("eps_ttm", 1.0, NOV_20),
+    ]
+
+
 def test_earnings_of_two_sources_are_never_mixed_in_one_version() -> None:
     both = merged({
         "alpha_vantage": said("alpha_vantage", NOV_1, quarterly_eps=eps(1, 2, 3)),
