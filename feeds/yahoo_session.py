@@ -1,0 +1,117 @@
+"""The session through which yfinance talks to Yahoo: paced, bounded, and unable to be led astray.
+
+yfinance knows Yahoo's cookies, crumbs and consent pages, but accepts any redirect, any size, and one timeout
+per request of several. Its sessions are curl_cffi's, which look like a browser to Yahoo; this is one of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from curl_cffi import requests
+from curl_cffi.const import CurlFollow
+from curl_cffi.requests import exceptions
+
+from feeds.http import BODY_MAX, checked_base_url, status_error
+from feeds.provider import Failure, ProviderError
+from feeds.rate_limit import RateLimit
+
+SERVICE = "Yahoo"
+_PAGES = ("/v1/", "/v7/", "/v10/", "/ws/")  # answers; all else is about cookies, where a 404 is usual
+
+
+class YahooSession(requests.Session[requests.Response]):
+    """Safe to use from several threads.
+
+    base_url: server to ask instead of Yahoo, path and query unchanged. Raises ConfigError for one that may
+    not be asked.
+    """
+
+    def __init__(self, limit: RateLimit, *, base_url: str | None = None, body_max: int = BODY_MAX) -> None:
+        super().__init__(impersonate="chrome", trust_env=base_url is None)
+        self._base = str(checked_base_url(base_url)).rstrip("/") if base_url else None
+        self._limit = limit
+        self._body_max = body_max
+        self._call = threading.local()
+
+    @contextlib.contextmanager
+    def deadline(self, timeout_s: float) -> Iterator[None]:
+        """Within, all requests of this thread share `timeout_s`. Waiting for a turn is not counted."""
+        self._call.until = time.monotonic() + timeout_s
+        self._call.timeout_s = timeout_s
+        try:
+            yield
+        finally:
+            del self._call.until
+
+    def request(self, method: Any, url: str, **options: Any) -> requests.Response:  # type: ignore[override]
+        parts = urlsplit(url)
+        if self._base is not None:
+            url = self._base + (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        wait_s = self._limit.reserve()
+        time.sleep(wait_s)
+        self._call.until += wait_s
+        body = bytearray()
+
+        def collect(chunk: bytes) -> int:
+            if len(body) + len(chunk) > self._body_max:
+                raise ProviderError(
+                    Failure.REFUSED, SERVICE,
+                    f"an answer of more than {self._body_max / 1e6:g} MB, not read on",
+                )  # fmt: skip
+            body.extend(chunk)
+            return len(chunk)
+
+        options |= {
+            "timeout": self._time_left(), "allow_redirects": CurlFollow.SAFE, "content_callback": collect,
+        }  # fmt: skip
+        response = super().request(method, url, **options)
+        response.content = bytes(body)
+        if parts.path.startswith(_PAGES):
+            self._check(response)
+        return response
+
+    def _time_left(self) -> float:
+        left: float = self._call.until - time.monotonic()
+        if left <= 0:
+            raise ProviderError(Failure.TIMEOUT, SERVICE, f"no answer within {self._call.timeout_s:g} s")
+        return left
+
+    def _check(self, response: requests.Response) -> None:
+        """Raise what yfinance would only ask again about, with another cookie, or would hide Retry-After of.
+
+        An expired crumb is answered with 401 or 403: that is left to yfinance, which gets a new one.
+        """
+        status = response.status_code
+        if status == 404 and b"No fundamentals data" in response.content:
+            raise ProviderError(Failure.EMPTY, SERVICE, "nothing known of it: delisted, or no share?")
+        if status == 404:
+            raise ProviderError(Failure.UNKNOWN_SYMBOL, SERVICE, "no such symbol: delisted or renamed?")
+        if status == 429 or status >= 500:
+            error = status_error(SERVICE, status, {k.lower(): v or "" for k, v in response.headers.items()})
+            assert error is not None
+            self._limit.hold(min(error.retry_after_s or 0.0, 60.0))
+            raise error
+
+
+def failure_of(error: Exception, symbol: str, timeout_s: float) -> ProviderError:
+    """Return what an exception out of yfinance or curl means, in words that repeat nothing of a URL."""
+    if isinstance(error, ProviderError):
+        return ProviderError(
+            error.failure, SERVICE, error.detail, symbol=symbol, retry_after_s=error.retry_after_s
+        )
+    failure, detail = Failure.MALFORMED, f"an answer that yfinance cannot read ({type(error).__name__})"
+    if isinstance(error, exceptions.Timeout):
+        failure, detail = Failure.TIMEOUT, f"no answer within {timeout_s:g} s"
+    elif "SSRF" in str(error):
+        failure, detail = Failure.REFUSED, "a redirect to an address that is not of the public internet"
+    elif isinstance(error, exceptions.IncompleteRead):
+        failure, detail = Failure.UNAVAILABLE, "the connection was cut"
+    elif isinstance(error, exceptions.RequestException):
+        failure, detail = Failure.UNAVAILABLE, f"no connection ({type(error).__name__})"
+    return ProviderError(failure, SERVICE, detail, symbol=symbol)
