@@ -121,6 +121,13 @@ class DataSources(Section, frozen=True, kw_only=True):
     alpha_vantage_key: Secret | None = None
     alpha_vantage_calls_per_minute: Count | None = 5
     alpha_vantage_calls_per_day: Count | None = 25
+    russell_2000_url: Text = (
+        "https://www.ishares.com/us/products/239710/ishares-russell-2000-etf/1467271812596.ajax"
+        "?fileType=csv&fileName=IWM_holdings&dataType=fund"
+    )
+    sp500_url: Text = (
+        "https://raw.githubusercontent.com/datasets/s-and-p-500-companies/main/data/constituents.csv"
+    )
 
 
 class UniverseCriteria(Section, frozen=True, kw_only=True):

@@ -51,7 +51,12 @@ def appendix(folder: RunFolder) -> Section:
 
 
 def survivorship(manifest: dict[str, Any]) -> str:
-    """Say which share of the universe is still trading at the end."""
+    """Say how the universe was drawn up, and which share of it is still trading at the end."""
+    drawn_up = "".join(f"<p>{escape(note)}.</p>" for note in (manifest.get("index") or {}).get("notes", ()))
+    return drawn_up + _still_trading(manifest)
+
+
+def _still_trading(manifest: dict[str, Any]) -> str:
     known = manifest.get("survivorship")
     if not known or not known.get("names"):
         return "<p>Not known for this run: its record does not say which names still trade at the end.</p>"

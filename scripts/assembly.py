@@ -33,6 +33,7 @@ class BacktestRequest:
 
     symbols: tuple[str, ...] = ()
     symbols_file: Path | None = None
+    universe: str | None = None
     data: Path | None = None
     sectors: Path | None = None
     start: str | None = None

@@ -276,6 +276,7 @@ def described(run: Run, summary: Summary) -> dict[str, Any]:
         "strategies": manifest.describe_strategies(run.strategies, run.weights),
         "data": manifest.describe_data(run.feed, run.quality, run.recorder),
         "universe": list(run.feed.universe.symbols),
+        "index": index.described() if (index := getattr(run.feed, "index", None)) else None,
         "code": run.code,
         "versions": manifest.code_versions(),
         "counts": run.counts,

@@ -24,6 +24,7 @@ from scripts.options import (
     Data,
     End,
     Fundamentals,
+    IndexMembers,
     Json,
     Params,
     PriceBasis,
@@ -43,6 +44,7 @@ def backtest(
     context: typer.Context,
     symbol: Symbols = None,
     symbols: SymbolsFile = None,
+    universe: IndexMembers = None,
     data: Data = None,
     sectors: Sectors = None,
     start: Start = None,
@@ -93,6 +95,7 @@ def backtest(
     request = BacktestRequest(
         symbols=tuple(split_names(symbol)),
         symbols_file=symbols,
+        universe=universe.value if universe else None,
         data=data,
         sectors=sectors,
         start=start,

@@ -1,3 +1,63 @@
 """Commands about the universe of names: what they are, what they are worth, which are in it."""
 
 from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scripts.app import EXIT_CODES, GLOBALS, Globals, app
+from scripts.options import Json
+
+RunOnce = Annotated[
+    bool, typer.Option("--run-once", help="For schedulers: a refresh always runs once and ends.")
+]
+ListUrl = Annotated[str | None, typer.Option("--url", help="Where the list is. Default: settings.")]
+ListFile = Annotated[
+    Path | None, typer.Option("--file", metavar="CSV", help="A list downloaded before, instead.")
+]
+ListDate = Annotated[
+    str | None, typer.Option(metavar="DATE", help="Date of a list that says none itself. Default: today.")
+]
+
+
+@app.command(epilog=f"{GLOBALS} {EXIT_CODES}")
+def refresh_russell(
+    context: typer.Context,
+    run_once: RunOnce = False,
+    url: ListUrl = None,
+    file: ListFile = None,
+    as_of: ListDate = None,
+    json: Json = False,
+) -> int:
+    """Fetch the Russell 2000 as iShares publishes it and keep it by its date, beside all lists before it.
+
+    A list that is cut short, implausible or no list is refused; the last good one stays.
+    """
+    return _refresh("russell-2000", context, url, file, as_of, json)
+
+
+@app.command(name="refresh-sp500", epilog=f"{GLOBALS} {EXIT_CODES}")
+def refresh_sp500(
+    context: typer.Context,
+    run_once: RunOnce = False,
+    url: ListUrl = None,
+    file: ListFile = None,
+    as_of: ListDate = None,
+    json: Json = False,
+) -> int:
+    """Fetch the constituents of the S&P 500 and keep them by date, beside all lists before them."""
+    return _refresh("sp500", context, url, file, as_of, json)
+
+
+def _refresh(
+    key: str, context: typer.Context, url: str | None, file: Path | None, as_of: str | None, json: bool
+) -> int:
+    from scripts.refresh_index import run_refresh
+
+    options: Globals = context.obj
+    return run_refresh(
+        key, url=url, file=file, as_of=as_of, json=json,
+        settings_path=options.settings, defaults_path=options.defaults, force=options.force,
+    )  # fmt: skip

@@ -20,6 +20,11 @@ class Adjustment(StrEnum):
     TOTAL_RETURN = "total_return"
 
 
+class Index(StrEnum):
+    RUSSELL_2000 = "russell-2000"
+    SP500 = "sp500"
+
+
 Symbols = Annotated[
     list[str] | None,
     typer.Option(
@@ -29,6 +34,10 @@ Symbols = Annotated[
 SymbolsFile = Annotated[
     Path | None,
     typer.Option("--symbols", metavar="FILE", help="File with one symbol per line, or a column of them."),
+]
+IndexMembers = Annotated[
+    Index | None,
+    typer.Option("--universe", help="Buy only what was in this index on the day; see refresh-russell."),
 ]
 Data = Annotated[
     Path | None,

@@ -21,6 +21,7 @@ from scripts.progress import Progress
 
 if TYPE_CHECKING:
     from config.settings import Settings
+    from feeds.panel import PanelFeed
     from feeds.quality import Quality
     from strategies.base import Strategy
 
@@ -36,10 +37,12 @@ def open_feed(request: BacktestRequest, settings: Settings) -> Feed:
     adjustment: Any = request.adjustment or settings.backtest.adjustment
     symbols = wanted_symbols(request)
     benchmark = split_benchmark(request.benchmark)
+    if request.universe is not None:
+        return _of_index(request, settings, adjustment, symbols, start, end, benchmark)
     if request.data is not None:
-        return _from_files(request, settings, adjustment, symbols, start, end, benchmark)
+        return _from_files(request, settings, adjustment, symbols, start, end, benchmark, request.sectors)
     if symbols:
-        return _from_yahoo(request, settings, adjustment, symbols, start, end, benchmark)
+        return _from_yahoo(request, settings, adjustment, symbols, start, end, benchmark, request.sectors)
     for option, value in (("--sectors", request.sectors), ("--benchmark", request.benchmark)):
         if value is not None:
             raise UsageError(f"{option} goes with --data or --symbol; the synthetic market brings its own")
@@ -140,10 +143,35 @@ class Window:
             yield slab
 
 
-def _from_files(
+def _of_index(
     request: BacktestRequest, settings: Settings, adjustment: Any, symbols: tuple[str, ...],
     start: date | None, end: date | None, benchmark: tuple[Path, str] | None,
 ) -> Feed:  # fmt: skip
+    """Return the prices of an index's members, of --data or of Yahoo."""
+    from scripts.index_feed import IndexFeed, from_files, members_between, membership_of
+
+    assert request.universe is not None
+    membership = membership_of(request.universe, settings)
+    if request.data is not None:
+        return from_files(
+            membership, symbols, request.sectors,
+            lambda names, sectors: _from_files(
+                request, settings, adjustment, tuple(names or ()), start, end, benchmark, sectors
+            ),
+        )  # fmt: skip
+    if start is None:
+        raise UsageError("--universe without --data downloads from Yahoo: say from when, --start 2020-01-31")
+    last = end or datetime.now(_NEW_YORK).date()
+    names = tuple(members_between(membership, symbols, start, last))
+    sectors = request.sectors or membership.sectors()
+    feed = _from_yahoo(request, settings, adjustment, names, start, end, benchmark, sectors)
+    return IndexFeed(feed, membership)
+
+
+def _from_files(
+    request: BacktestRequest, settings: Settings, adjustment: Any, symbols: tuple[str, ...],
+    start: date | None, end: date | None, benchmark: tuple[Path, str] | None, sectors: Any,
+) -> PanelFeed:  # fmt: skip
     from feeds.source import open_source
 
     assert request.data is not None
@@ -156,7 +184,7 @@ def _from_files(
             end=end,
             strict=request.strict,
             cache_dir=Path(settings.storage.panel_dir),
-            sectors=request.sectors,
+            sectors=sectors,
             benchmark=benchmark,
             progress=progress.importing,
         )
@@ -164,8 +192,8 @@ def _from_files(
 
 def _from_yahoo(
     request: BacktestRequest, settings: Settings, adjustment: Any, symbols: tuple[str, ...],
-    start: date | None, end: date | None, benchmark: tuple[Path, str] | None,
-) -> Feed:  # fmt: skip
+    start: date | None, end: date | None, benchmark: tuple[Path, str] | None, sectors: Any,
+) -> PanelFeed:  # fmt: skip
     from feeds.yahoo import Politeness, yahoo_feed
 
     sources = settings.data_sources
@@ -190,7 +218,7 @@ def _from_yahoo(
         ),
         timeout_s=sources.timeout_seconds,
         strict=request.strict,
-        sectors=request.sectors,
+        sectors=sectors,
         benchmark=benchmark,
     )
 
