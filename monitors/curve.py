@@ -76,17 +76,21 @@ def load_client(secret_file: Path, server_file: Path) -> ClientKeys:
     return ClientKeys(public, secret, _load(server_file)[0])
 
 
-def require_protection(address: str, keys: ServerKeys | None) -> None:
-    """Raise ConfigError for an address that is not tcp://HOST:PORT, or is open to others without keys."""
+def check_address(address: str) -> str:
+    """Return the host of tcp://HOST:PORT. Raises ConfigError for anything else."""
     try:
         parts = urlsplit(address)
-        host, port = parts.hostname or "", parts.port
+        host, port = parts.hostname, parts.port
     except ValueError:
-        host, port = "", None
+        host = port = None
     if not address.startswith("tcp://") or not host or port is None:
-        raise ConfigError(
-            f"stream address {address!r}: expected tcp://HOST:PORT, such as tcp://127.0.0.1:5556"
-        )
+        raise ConfigError(f"stream address {address!r}: expected tcp://HOST:PORT, as tcp://127.0.0.1:5556")
+    return host
+
+
+def require_protection(address: str, keys: ServerKeys | None) -> None:
+    """Raise ConfigError for an address that is no tcp://HOST:PORT, or is open to others without keys."""
+    host = check_address(address)
     if keys is None and not is_loopback(host):
         raise ConfigError(
             f"stream address {address!r} can be reached from other machines: that needs a key and a directory"

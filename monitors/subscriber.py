@@ -27,7 +27,7 @@ import zmq.asyncio
 from engine.clock import Clock, SystemClock
 from engine.errors import ConfigError, SmallcapError
 from monitors import wire
-from monitors.curve import ClientKeys, protect_client
+from monitors.curve import ClientKeys, check_address, protect_client
 from monitors.wire import Heartbeat, Message
 
 SILENCE_S = 5.0  # without a heartbeat before that is told
@@ -66,7 +66,7 @@ class Subscriber:
         stop_at_gap: raise when messages are no longer kept; False: tell `on_notice` and go on.
         on_notice: called with what is worth telling.
 
-    Raises ConfigError for topics that no family has.
+    Raises ConfigError for an address or topics that cannot be.
     """
 
     def __init__(
@@ -83,6 +83,7 @@ class Subscriber:
         on_notice: Callable[[Notice], None] = lambda notice: None,
         clock: Clock | None = None,
     ) -> None:
+        check_address(address)
         self.address = address
         self.families = families_of(topics)
         self._topics = tuple(topics)
@@ -147,10 +148,7 @@ class Subscriber:
             self._sub.rcvhwm = QUEUE_MESSAGES
             for topic in (*self.families, wire.HEARTBEAT):  # When a heartbeat comes, all are in force
                 self._sub.subscribe(topic)
-            try:
-                self._sub.connect(self.address)
-            except zmq.ZMQError as error:
-                raise ConfigError(f"stream address {self.address!r}: {error.strerror}") from None
+            self._sub.connect(self.address)
             yield
         finally:
             self._sub.close()
@@ -172,7 +170,8 @@ class Subscriber:
                 async with asyncio.timeout(SILENCE_S):
                     parts = await self._sub.recv_multipart()
             except TimeoutError:
-                self._tell(Notice("silent", f"{self.address}: nothing heard for {SILENCE_S:.0f} s"))
+                text = f"{self.address}: nothing heard for {SILENCE_S:.0f} s"
+                self._tell(Notice("silent", f"{text}; no publisher there, or it does not admit this key"))
                 parts = await self._sub.recv_multipart()
             try:
                 topic, frame = parts

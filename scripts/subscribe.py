@@ -70,13 +70,10 @@ def run_keys(
     if directory is None:
         directory = Path(load_settings(settings_path, defaults_path, force=force).storage.data_dir) / "keys"
     public, secret = make_keys(directory, name)
-    print(
-        f"{public}\n  public: of a client, copy it to the publisher's stream.clients_dir; of the publisher,"
-    )
-    print(
-        f"  give it to the clients (--server-key)\n{secret}\n  secret: of a client, --key; of the publisher,"
-    )
-    print("  stream.key_file")
+    print(f"{public}: public. A client's goes to the publisher (stream.clients_dir);")
+    print("  the publisher's goes to the clients (--server-key).")
+    print(f"{secret}: secret. A client names it with --key,")
+    print("  the publisher in stream.key_file.")
     return 0
 
 
