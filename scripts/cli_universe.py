@@ -61,3 +61,36 @@ def _refresh(
         key, url=url, file=file, as_of=as_of, json=json,
         settings_path=options.settings, defaults_path=options.defaults, force=options.force,
     )  # fmt: skip
+
+
+@app.command(epilog=f"{GLOBALS} {EXIT_CODES}")
+def refresh_fundamentals(
+    context: typer.Context,
+    symbols: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B|FILE",
+            help="Symbols, or a file of them. Default: the seed list and all that is stored.",
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Ask about at most N; fresh ones do not count.")
+    ] = None,
+    throttle: Annotated[
+        float,
+        typer.Option(min=0, max=3600, metavar="SECONDS", help="At least so long between two requests."),
+    ] = 0.0,
+    json: Json = False,
+) -> int:
+    """Ask Yahoo, and Alpha Vantage for what it lacks, about companies; keep each answer with its moment.
+
+    What is younger than fundamentals.cache_ttl_days is not asked for again, so a run that was interrupted
+    goes on where it stopped. `backtest --fundamentals` reads the folder.
+    """
+    from scripts.refresh_fundamentals import run_refresh_fundamentals
+
+    options: Globals = context.obj
+    return run_refresh_fundamentals(
+        symbols, limit=limit, throttle=throttle, json=json,
+        settings_path=options.settings, defaults_path=options.defaults, force=options.force,
+    )  # fmt: skip

@@ -24,8 +24,8 @@ COMPILING = "compiling kernels, once per machine: ~40 s"
 
 
 class Progress:
-    """A context around a run or an import. The loop calls it, `progress(rows_done, bars_done, ts)`; an import
-    calls `importing(rows_done, rows_total)`."""
+    """A context around a run, an import or a download. The loop calls it, `progress(rows_done, bars_done, ts)`;
+    an import calls `importing(rows_done, rows_total)`, a download `fetching(symbols_done)`."""
 
     def __init__(
         self,
@@ -56,12 +56,17 @@ class Progress:
     def __call__(self, rows_done: int, bars_done: int, ts: int) -> None:
         if self._is_due(rows_done, bars_done):
             day = datetime.fromtimestamp(ts / 1e9, UTC).date().isoformat()
-            self._show(rows_done, f"{self._what} {day}", bars_done, "bars")
+            self._show(rows_done, f"{self._what} {day}", self._millions(bars_done, "bars"))
 
     def importing(self, rows_done: int, rows_total: int) -> None:
         self._total = rows_total
         if self._is_due(rows_done, rows_done):
-            self._show(rows_done, self._what, rows_done, "rows")
+            self._show(rows_done, self._what, self._millions(rows_done, "rows"))
+
+    def fetching(self, symbols_done: int) -> None:
+        if self._is_due(symbols_done, symbols_done):
+            rate = f"{60 * self._speed(self._clock(), symbols_done, 1):.0f} symbols/min"
+            self._show(symbols_done, self._what, rate)
 
     def _is_due(self, done: int, amount: int) -> bool:
         """Return whether to show something now. A live loop calls for every row, so this is all it costs."""
@@ -74,13 +79,15 @@ class Progress:
         self._due = now + (REDRAW_SECONDS if self._terminal else LINE_SECONDS)
         return True
 
-    def _show(self, done: int, label: str, amount: int, unit: str) -> None:
-        now = self._clock()
-        rate = f"{self._speed(now, amount, 2) / 1e6:.2f} M {unit}/s"
+    def _show(self, done: int, label: str, rate: str) -> None:
         if self._terminal:
             self._draw(done, label, rate)
         else:
-            note(f"{label}  {self._share(done)}{rate}{self._remaining(done, self._speed(now, done, 1))}")
+            remaining = self._remaining(done, self._speed(self._clock(), done, 1))
+            note(f"{label}  {self._share(done)}{rate}{remaining}")
+
+    def _millions(self, amount: int, unit: str) -> str:
+        return f"{self._speed(self._clock(), amount, 2) / 1e6:.2f} M {unit}/s"
 
     def _speed(self, now: float, amount: int, which: int) -> float:
         """Return units per second since the first report: what came before it was compilation."""
