@@ -33,6 +33,7 @@ class DrawdownTracker:
         self._trough = math.inf
         self._trough_session = ""
         self._profits_at_peak: dict[str, int] = {}
+        self.ended: Episode | None = None  # with the newest close
 
     @property
     def value(self) -> float:
@@ -53,8 +54,8 @@ class DrawdownTracker:
 
     def update(
         self, session: str, equity_micro: int, flow_micro: int, profits_micro: Mapping[str, int]
-    ) -> Episode | None:
-        """Take a close; return the episode that ends with it.
+    ) -> None:
+        """Take a close; `ended` is the episode that ends with it.
 
         `flow_micro` and `profits_micro` are totals since the beginning, as in `PortfolioView`.
         """
@@ -62,18 +63,18 @@ class DrawdownTracker:
         self._flow_micro = flow_micro
         if self._units > 0.0:
             self._price = (equity_micro - flow) / MICRO / self._units
-        ended = None
+        self.ended = None
         if self._price <= 0.0 and flow > 0 and equity_micro > 0:  # Everything was lost; this is new money
-            ended = self.episode
+            self.ended = self.episode
             self._units = self._peak = 0.0
             self._trough = math.inf
         if self._peak == 0.0:
             if equity_micro <= 0:
-                return None
+                return
             self._units, self._price = 1.0, equity_micro / MICRO
         elif (flow or self._units == 0.0) and self._price > 0.0:
             self._units = equity_micro / MICRO / self._price
-        return self._advance(session, profits_micro) or ended
+        self._advance(session, profits_micro)
 
     def contributors(self, profits_micro: Mapping[str, int]) -> tuple[Contribution, ...]:
         """Return the symbols that lost most since the peak, worst first; those that gained are left out."""
@@ -85,20 +86,19 @@ class DrawdownTracker:
         return tuple(Contribution(symbol, n / MICRO) for n, symbol in sorted(lost)[:TOP_CONTRIBUTORS])
 
     def state(self) -> dict[str, Any]:
-        return {name.lstrip("_"): value for name, value in vars(self).items()}
+        return {name: value for name, value in vars(self).items() if name != "ended"}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        for name in vars(self):
-            setattr(self, name, state[name.lstrip("_")])
+        for name, value in state.items():
+            setattr(self, name, value)
 
-    def _advance(self, session: str, profits_micro: Mapping[str, int]) -> Episode | None:
+    def _advance(self, session: str, profits_micro: Mapping[str, int]) -> None:
         if self._price < self._peak:
             if self._price < self._trough:
                 self._trough, self._trough_session = self._price, session
-            return None
-        ended = None
+            return
         if self._trough < self._peak:
-            ended = Episode(
+            self.ended = Episode(
                 peak_session=self._peak_session,
                 peak=self._peak,
                 trough_session=self._trough_session,
@@ -108,4 +108,3 @@ class DrawdownTracker:
         self._peak, self._peak_session = self._price, session
         self._trough, self._trough_session = math.inf, ""
         self._profits_at_peak = dict(profits_micro)
-        return ended

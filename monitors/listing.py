@@ -25,7 +25,7 @@ def save(connection: sqlite3.Connection, listing: Listing) -> None:
     connection.execute("INSERT OR REPLACE INTO alert_listing VALUES (1, ?)", (msgpack.encode(listing),))
 
 
-def load(connection: sqlite3.Connection) -> Listing | None:
-    """Return the listing; None in a store that never had an alert or a command."""
+def load(connection: sqlite3.Connection) -> Listing:
+    """Return the listing; an empty one of a store that never had an alert or a command."""
     row = connection.execute("SELECT payload FROM alert_listing").fetchone()
-    return None if row is None else msgpack.decode(row[0], type=Listing)
+    return Listing(0, [], []) if row is None else msgpack.decode(row[0], type=Listing)

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from scripts import cli_live, cli_universe
+from scripts import cli_alerts, cli_live, cli_universe
 from scripts.app import EXIT_CODES, GLOBALS, INTERRUPTED, Globals, app
 from scripts.arguments import normalised, split_names
 from scripts.console import note, report_error, report_usage, start_logging
@@ -255,7 +255,7 @@ def notebook(
 
 
 # Importing them registers their commands
-__all__ = ["app", "cli_live", "cli_universe", "main", "run"]
+__all__ = ["app", "cli_alerts", "cli_live", "cli_universe", "main", "run"]
 
 
 def main() -> int:
