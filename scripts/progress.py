@@ -24,8 +24,8 @@ COMPILING = "compiling kernels, once per machine: ~40 s"
 
 
 class Progress:
-    """A context around a run, an import or a download. The loop calls it, `progress(rows_done, bars_done, ts)`;
-    an import calls `importing(rows_done, rows_total)`, a download `fetching(symbols_done)`."""
+    """A context around a run, an import or a download. The loop calls it, `progress(rows_done, bars_done,
+    ts)`; an import calls `importing(rows_done, rows_total)`, a download `fetching(symbols_done)`."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The command `refresh-fundamentals`: ask the services about companies and keep what they say, by its date."""
+"""The command `refresh-fundamentals`: ask services about companies and keep what they say, by its moment."""
 
 from __future__ import annotations
 
