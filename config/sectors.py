@@ -20,15 +20,20 @@ KNOWN_SECTORS = (
     "utilities",
 )
 
-# What GICS and iShares call them
+# What GICS, iShares and Alpha Vantage call them. Yahoo's own names, in lower case, are the known ones.
 SECTOR_ALIASES = {
     "communication": "communication services",
     "consumer discretionary": "consumer cyclical",
     "consumer staples": "consumer defensive",
+    "finance": "financial services",
+    "financial": "financial services",
     "financials": "financial services",
     "health care": "healthcare",
     "information technology": "technology",
+    "life sciences": "healthcare",
     "materials": "basic materials",
+    "real estate & construction": "real estate",
+    "telecommunication services": "communication services",
 }
 
 

@@ -135,11 +135,13 @@ class UniverseCriteria(Section, frozen=True, kw_only=True):
 
     market_cap_min: Amount | None = 50_000_000.0
     market_cap_max: Amount | None = 2_000_000_000.0
+    min_average_volume: Amount | None = None  # shares a day
     min_daily_volume: Amount | None = 500_000.0  # dollars, despite its name
     max_spread: Share | None = 0.03  # of mid
     min_float: Amount | None = 10_000_000.0  # shares
     target_sectors: tuple[Text, ...] = ()
     exchange_whitelist: tuple[Text, ...] = ()
+    min_price: Amount | None = None  # dollars
 
 
 class Storage(Section, frozen=True, kw_only=True):
