@@ -19,7 +19,7 @@ from typing import Any
 
 from config.loader import load_settings
 from engine.errors import SmallcapError
-from monitors import listing
+from monitors import heartbeat, listing
 from monitors.alert_book import OpenAlert, Silence
 from monitors.alerts import RULES
 from monitors.listing import Listing
@@ -28,7 +28,7 @@ from scripts.tables import console, print_line
 from storage import commands
 from storage.live import read_only
 
-DONE = 0
+DONE, FAILURE = 0, 1
 _UNITS = {"m": 60, "h": 3_600, "d": 86_400}
 _UNTIL_MAX_S = 366 * 86_400
 
@@ -105,6 +105,14 @@ def unsilence(store: Path, rule: str, subject: str) -> int:
     _submit(store, "unsilence", {"rule": rule, "subject": subject})
     print_line(f"no longer silenced: {_silenced(Silence(rule, subject, 0, ''))}")
     return DONE
+
+
+def check_heartbeat(store: Path) -> int:
+    """Print what is wrong with the monitor, judged from outside."""
+    problems = heartbeat.check(store / heartbeat.FILE, time.time_ns())
+    for problem in problems or ("well",):
+        print_line(clean(problem))
+    return FAILURE if problems else DONE
 
 
 def _listing(store: Path) -> Listing:

@@ -81,6 +81,14 @@ def unsilence(context: typer.Context, rule: Rule, subject: Subject = "*", store:
     return unsilence(_store(context, store), rule, subject)
 
 
+@alerts.command(epilog="Exit codes: 0 well, 1 not well or no sign of life, 2 wrong usage.")
+def check(context: typer.Context, store: Store = None) -> int:
+    """Say whether the monitor is alive and well, from the file that it writes every 5 minutes."""
+    from scripts.alerts import check_heartbeat
+
+    return check_heartbeat(_store(context, store))
+
+
 def _store(context: typer.Context, store: Path | None) -> Path:
     from scripts.alerts import store_of
 
