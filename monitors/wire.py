@@ -373,7 +373,7 @@ class Names:
         bodies = []
         for values in event.rows.tolist():
             row = dict(zip(names, values, strict=True))
-            measured = zip(self._measurements[row["strategy"]], row["details"], strict=False)
+            measured = zip(self._measurements[row["strategy"]], row["details"].tolist(), strict=False)
             bodies.append(
                 Signal(
                     symbol=self.symbols[row["symbol"]],
