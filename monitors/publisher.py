@@ -145,8 +145,8 @@ class Publisher:
 
     def publish(self, rows: Sequence[StreamRow]) -> None:
         """Send rows that are committed: all but bars at once; bars follow in slices while `run` runs."""
-        self._flush()
         for row in rows:
+            self._flush()
             self._high_seq, self._journal_seq = row.last_seq, row.journal_seq
             self._newest[row.family] = row.last_family_seq
             if row.family == "bar":

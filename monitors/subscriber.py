@@ -99,12 +99,15 @@ class Subscriber:
         self._epoch = 0
         self._seen: dict[str, int] = {}  # by family: nothing of it is missing up to this `seq`
         self._family_seq: dict[str, int | None] = {}  # None: not known yet
-        self._high_seq = 0  # the highest that the publisher ever told
+        self._high_seq = 0  # the highest that the publishing socket ever told
         self._replay_port = 0
 
     @property
     def position(self) -> int:
-        """The `seq` up to which everything was handed out. To go on later: `since=position`."""
+        """The `seq` up to which everything was handed out for certain: to go on later, `since=position`.
+
+        With several families it may lag by the time of a heartbeat, since a silent family may have a hole.
+        """
         return min(self._seen.values(), default=0)
 
     async def __aiter__(self) -> AsyncIterator[Message]:
@@ -184,6 +187,7 @@ class Subscriber:
                 self._tell(Notice("invalid", f"a frame is passed over: {error}"))
                 continue
             if message.stream == self._stream and message.epoch >= self._epoch:
+                self._high_seq = max(self._high_seq, message.seq)
                 return message
 
     async def _heartbeat(self) -> Heartbeat:

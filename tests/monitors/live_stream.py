@@ -14,7 +14,7 @@ from engine.slab import Bars
 from monitors import stream_log, wire
 from monitors.curve import ServerKeys
 from monitors.publisher import Publisher
-from monitors.stream_log import StreamRow
+from monitors.stream_log import Identity, StreamRow
 
 TS = 1_700_000_000_000_000_000
 
@@ -24,10 +24,16 @@ class Store:
 
     def __init__(self, path: Path, n_symbols: int = 3) -> None:
         self.path = path
+        self.ts_ns = TS
+        self.epoch = 0
         self.symbols = tuple(f"S{i:04d}" for i in range(n_symbols))
         self.connection = connect(path)
         for statement in stream_log.SCHEMA:
             self.connection.execute(statement)
+
+    @property
+    def last_seq(self) -> int:
+        return stream_log.position(self.connection).seq
 
     def bars(self, journal_seq: int) -> tuple[Sequence[str], Bars]:
         """Return the row of a journal entry: the close is its number."""
@@ -45,9 +51,9 @@ class Store:
 
     def batch(self, family: str, n: int, journal_seq: int) -> wire.Batch:
         if family == "bar":
-            return wire.Batch("bar", len(self.symbols), TS + journal_seq, b"")
+            return wire.Batch("bar", len(self.symbols), self.ts_ns + journal_seq, b"")
         bodies = [body_of(family, self.symbols[i % len(self.symbols)], journal_seq) for i in range(n)]
-        return wire.Batch(family, n, TS + journal_seq, wire.encode(bodies))
+        return wire.Batch(family, n, self.ts_ns + journal_seq, wire.encode(bodies))
 
     def messages(self, families: Sequence[str] | None = None) -> list[tuple[int, int, wire.AnyBody]]:
         """Return (seq, family_seq, body) of every message of the log, read without the publisher."""
@@ -99,17 +105,21 @@ def body_of(family: str, symbol: str, number: int) -> wire.AnyBody:
 
 @asynccontextmanager
 async def publishing(
-    store: Store, keys: ServerKeys | None = None, address: str = "tcp://127.0.0.1:0"
+    store: Store,
+    keys: ServerKeys | None = None,
+    address: str = "tcp://127.0.0.1:0",
+    replay_port: int = 0,
 ) -> AsyncIterator[Publisher]:
     """Run a publisher of the store's next epoch on free ports."""
     import asyncio
 
-    store.connection.execute("BEGIN IMMEDIATE")
-    identity = stream_log.open_epoch(store.connection, "stream-of-tests")
-    store.connection.execute("COMMIT")
+    store.epoch += 1
+    identity = Identity("stream-of-tests", store.epoch)
     reading = connect(store.path)
     try:
-        async with Publisher(address, 0, reading, identity, store.bars, SystemClock(), keys) as publisher:
+        async with Publisher(
+            address, replay_port, reading, identity, store.bars, SystemClock(), keys
+        ) as publisher:
             running = asyncio.create_task(publisher.run())
             try:
                 yield publisher
