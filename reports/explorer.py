@@ -142,7 +142,7 @@ def _bars(folder: RunFolder) -> _Bars:
     import pyarrow.parquet as pq
 
     # Not read_table: it imports pandas, half a second.
-    with pq.ParquetFile(folder.path / BARS) as file:
+    with pq.ParquetFile(folder.path / BARS, read_dictionary=["symbol", "date"]) as file:
         table = file.read()
     symbols, symbol = _coded(table["symbol"])
     days, day = _coded(table["date"])
@@ -176,7 +176,9 @@ def _coded(column: Any) -> tuple[list[str], Int]:
     """Return the distinct texts of a column in ascending order, and the place of each cell among them."""
     import pyarrow as pa
 
-    cells = column.cast(pa.string()).combine_chunks().dictionary_encode()
+    cells = column.unify_dictionaries().combine_chunks()
+    if not pa.types.is_dictionary(cells.type):  # Written by another program
+        cells = cells.cast(pa.string()).dictionary_encode()
     names = cells.dictionary.to_pylist()
     order = np.argsort(np.array(names, object)) if names else np.empty(0, np.int64)
     rank = np.empty(len(names), np.int64)

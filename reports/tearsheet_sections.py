@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from reports import charts
+from reports import charts, static_chart
 from reports.brinson import FILE as BRINSON
 from reports.evidence import INTERVALS
 from reports.folder import METRICS, SUMMARY, RunFolder
@@ -43,8 +43,9 @@ def definitions(folder: RunFolder) -> dict[str, Definition]:
     return {name: Definition(*rest) for name, *rest in zip(*columns, strict=True)}
 
 
-def chart(place: str, height: int) -> str:
-    return f'<div class="chart" id="{place}" style="height:{height}px"></div>'
+def chart(place: str, height: int, before: str = "") -> str:
+    """Return the place of a chart. before: what is there until the script draws it."""
+    return f'<div class="chart" id="{place}" style="height:{height}px">{before}</div>'
 
 
 def headline(folder: RunFolder, intervals: dict[str, tuple[float, float]]) -> Section:
@@ -95,7 +96,8 @@ def equity(folder: RunFolder) -> Section | None:
         '<button type="button" data-chart="equity" data-axis="linear"'
         ' aria-pressed="false">linear</button></div>'
     )
-    return Section("growth", "Equity", switch + chart("equity", 380), ("combined/daily.csv", charts.CURVE))
+    drawn = chart("equity", 380, static_chart.equity(folder))
+    return Section("growth", "Equity", switch + drawn, ("combined/daily.csv", charts.CURVE))
 
 
 def drawdowns(folder: RunFolder) -> Section | None:

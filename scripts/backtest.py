@@ -8,7 +8,9 @@ written: a mail that fails is one line and exit code 1, and costs no results.
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -105,7 +107,8 @@ def run_backtest(
     run.judgement = trials.judged(run, summary)
     paths: list[Path] = []
     if request.output_dir is not None:
-        paths = write_files(run, summary, request.output_dir, started, reporting, started_at)
+        with uncollected():
+            paths = write_files(run, summary, request.output_dir, started, reporting, started_at)
     run.seconds["total"] = time.perf_counter() - started
     if request.json:
         print_json(run, summary, paths)
@@ -226,10 +229,11 @@ def write_files(
     from reports.evidence import write_evidence
     from reports.manifest import write_manifest
     from reports.nearby import look_again
-    from reports.tearsheet import write_tearsheet
+    from reports.tearsheet import deflated_plotly, write_tearsheet
 
     manifest_path = directory / "run.json"
     manifest_path.unlink(missing_ok=True)
+    threading.Thread(target=deflated_plotly, daemon=True).start()  # Done by the time the tear sheet is
     attribution = attribute(run.recorder)
     paths = write_run(directory, run.recorder, summary, run.quality.table, attribution)
     benchmark = None
@@ -258,6 +262,17 @@ def write_files(
     run.seconds.update(report=now - reporting, total=now - started)
     write_manifest(manifest_path, {**manifest, "timings": timings(run, started_at)})
     return [*paths, manifest_path]
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Within, no garbage is looked for: millions of cells are made there and none of them refers to another,
+    and looking through them takes a seventh of the time."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def described(run: Run, summary: Summary) -> dict[str, Any]:

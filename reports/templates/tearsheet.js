@@ -36,6 +36,7 @@ function draw(id) {
     trace.x = page.dates;
     figure.layout.xaxis = Object.assign({ range: [page.dates[0], page.dates[page.dates.length - 1]] }, figure.layout.xaxis);
   }
+  place.replaceChildren();
   Plotly.newPlot(place, figure.data, layout(figure.layout), CONFIG);
   if (id === "excursions") place.on("plotly_click", event => window.showTrade && showTrade(event.points[0].customdata, true));
 }
@@ -48,11 +49,6 @@ function begin(data) {
     if (entry.isIntersecting) { watch.unobserve(entry.target); draw(entry.target.id); }
   }), { rootMargin: "200px" });
   document.querySelectorAll(".chart").forEach(place => { if (page.charts[place.id]) watch.observe(place); });
-  document.querySelectorAll("[data-axis]").forEach(button => button.addEventListener("click", () => {
-    const id = button.dataset.chart; draw(id);
-    button.parentNode.querySelectorAll("button").forEach(other => other.setAttribute("aria-pressed", String(other === button)));
-    Plotly.relayout(id, { "yaxis.type": button.dataset.axis, "yaxis.autorange": true });
-  }));
   // Paper is 182 mm wide inside its margins; charts keep the width they were drawn with.
   window.addEventListener("beforeprint", () => {
     drawAll();
@@ -62,8 +58,20 @@ function begin(data) {
   document.documentElement.dataset.ready = "yes";
 }
 
+// One frame later than the next one: what the page shows by itself is on the screen before Plotly takes the
+// browser for itself.
+const painted = () => new Promise(done => requestAnimationFrame(() => setTimeout(done)));
+
+document.querySelectorAll("[data-axis]").forEach(button => button.addEventListener("click", async () => {
+  await page.ready;
+  const id = button.dataset.chart; draw(id);
+  button.parentNode.querySelectorAll("button").forEach(other => other.setAttribute("aria-pressed", String(other === button)));
+  Plotly.relayout(id, { "yaxis.type": button.dataset.axis, "yaxis.autorange": true });
+}));
+
 async function start() {
   if (byId("plain-charts")) { begin(JSON.parse(byId("plain-charts").textContent)); drawAll(); return; }
+  await painted();
   const [library, data] = await Promise.all([inflated("packed-plotly"), inflated("packed-charts")]);
   const text = new TextDecoder();
   const script = document.createElement("script");

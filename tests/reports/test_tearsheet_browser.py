@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
 from reports.pdf import find_chromium, write_pdf
 from reports.tearsheet import write_tearsheet
 from tests.reports import written_run
-from tests.reports.browser import browser
+from tests.reports.browser import WAIT_S, browser
 from tests.reports.written_run import EVIL
 
 pytestmark = pytest.mark.skipif(find_chromium() is None, reason="needs Chromium: make chromium")
@@ -49,6 +50,31 @@ def test_the_page_draws_its_charts_and_shows_a_chosen_trade_without_a_word_of_tr
         page.wait("document.getElementById('equity')._fullLayout.yaxis.type === 'linear'")
         assert page.trouble == []
         assert [url for url in page.requested if not url.startswith(("file:", "data:"))] == []
+
+
+def test_the_equity_curve_is_there_without_a_script_and_stays_in_its_place(written):
+    # [from the top of the chart, height]
+    box = (
+        "(() => {{ const e = document.querySelector('{}')?.getBoundingClientRect();"
+        " return e && [e.top - document.querySelector('#equity').getBoundingClientRect().top,"
+        " e.height]; }})()"
+    )
+    with browser() as page:
+        page.resize(1280, 900)
+        page.call("Emulation.setScriptExecutionDisabled", value=True)
+        page.call("Page.navigate", url=(written / "tearsheet.html").resolve().as_uri())
+        end = time.monotonic() + WAIT_S
+        while not (still := page.value(box.format("#equity svg"))):
+            assert time.monotonic() < end, "the curve never came"
+        assert page.value("document.querySelectorAll('#equity path').length") >= 2
+
+        page.call("Emulation.setScriptExecutionDisabled", value=False)
+        page.open(written / "tearsheet.html")
+        page.wait("document.querySelector('#equity .main-svg')")
+        assert page.value("document.querySelectorAll('#equity .still').length") == 0
+        drawn = page.value(box.format("#equity .nsewdrag"))
+        assert drawn == pytest.approx(still, abs=4)
+        assert page.trouble == []
 
 
 def test_a_search_without_a_match_says_so(written):
