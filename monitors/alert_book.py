@@ -5,8 +5,9 @@ Of every (rule, subject), in this order:
 1. It fires when the value passes the first level, and grows worse when it passes a higher one: each level
    once per episode.
 2. It is clearing from where the value is back at the clear level, and open again if it passes a level
-   meanwhile. It is resolved when it has been clearing for long enough: until a repeat interval after the last
-   word about it, for a cause 15 minutes. So a value that swings around its limit is one episode.
+   meanwhile. It is resolved a repeat interval after the last word about it at the earliest, and, if it came
+   back before, when it has been clearing for 15 minutes; a cause after 15 minutes alone. So a value that
+   swings around its limit is one episode.
 3. What fires again too early (`min_interval_days` for calm rules, else the repeat interval) is recorded and
    not mailed, unless it is at a higher level or of a higher severity than what was mailed.
 4. A reminder is due a repeat interval after the last mail, then after twice that, and so on up to a week. One
@@ -44,7 +45,7 @@ from monitors.view import PortfolioView
 EPSILON = 1e-9  # 1 - 90 / 100 is a little less than a tenth
 HOUR_NS = 3_600_000_000_000
 DAY_NS = 24 * HOUR_NS
-CAUSE_HOLD_NS = HOUR_NS // 4
+HOLD_NS = HOUR_NS // 4
 REMINDER_NS_MAX = 7 * DAY_NS
 HISTORY_SESSIONS = 120
 
@@ -279,9 +280,11 @@ class AlertBook:
                 return self._remind(alert, now_ns)
             alert.clearing_ns = now_ns
         if RULES[alert.rule].cause:
-            due_ns = alert.clearing_ns + CAUSE_HOLD_NS
+            due_ns = alert.clearing_ns + HOLD_NS
         else:
             due_ns = max(alert.said_ns, alert.mailed_ns or 0) + self._repeat_ns
+            if alert.crossings:
+                due_ns = max(due_ns, alert.clearing_ns + HOLD_NS)
         if now_ns < due_ns:
             return ""
         alert.open, alert.said_ns = False, now_ns

@@ -27,6 +27,7 @@ class DrawdownTracker:
     def __init__(self) -> None:
         self._units = 0.0  # 0 before the first money, and while everything is withdrawn
         self._price = 0.0
+        self._equity_micro = 0
         self._flow_micro = 0
         self._peak = 0.0
         self._peak_session = ""
@@ -60,8 +61,9 @@ class DrawdownTracker:
         `flow_micro` and `profits_micro` are totals since the beginning, as in `PortfolioView`.
         """
         flow = flow_micro - self._flow_micro
-        self._flow_micro = flow_micro
-        if self._units > 0.0:
+        moved = flow != 0 or equity_micro != self._equity_micro
+        self._equity_micro, self._flow_micro = equity_micro, flow_micro
+        if self._units > 0.0 and moved:  # Else rounding would move the price
             self._price = (equity_micro - flow) / MICRO / self._units
         self.ended = None
         if self._price <= 0.0 and flow > 0 and equity_micro > 0:  # Everything was lost; this is new money
