@@ -92,6 +92,7 @@ def desk_params(config: DeskConfig) -> DeskParams:
         intrabar=int(config.intrabar),
         delist_after=cap(config.delist_after_sessions),
         dividend_lowers_stop=bool(config.dividend_lowers_stop),
+        killed=False,
         units=float(MICRO) if config.fractional_shares else 1.0,
         periods_per_year=SESSIONS_PER_YEAR,
     )
@@ -185,6 +186,18 @@ class Desk:
     def _grow(self) -> None:
         larger = allocate_outbox(1, len(self.accounts), 2 * len(self._out.orders))
         self._out = larger._replace(equity=self._out.equity)
+
+    def kill_entries(self, on: bool) -> None:
+        """Set the kill switch: from the next row on nothing is bought and waiting entries are cancelled.
+
+        Exits and stops go on. It is not part of the desk's state: whoever throws it keeps it.
+        """
+        self._scalars["killed"] = int(on)
+
+    @property
+    def book(self) -> DeskState:
+        """The live arrays of accounts, lots and orders. Read them between slabs; never write."""
+        return self._state
 
     @property
     def ambiguous_bars(self) -> int:

@@ -59,6 +59,7 @@ CURSOR = 5  # DeskState.counters: signals of the slab consumed so far
 SPLIT, DIVIDEND, RENAME = int(ActionKind.SPLIT), int(ActionKind.DIVIDEND), int(ActionKind.RENAME)
 DELIST_FIRST, DELIST_LAST = int(ActionKind.DELIST_PROCEEDS), int(ActionKind.DELIST_UNKNOWN)
 CANCELLED = int(OrderStatus.CANCELLED)
+KILL_SWITCH = int(Reason.KILL_SWITCH)
 HALTED_PORTFOLIO, PORTFOLIO_STOP = int(Reason.HALTED_PORTFOLIO), int(Reason.PORTFOLIO_STOP)
 NOT_HELD, EXIT_PENDING, BY_SIGNAL = int(Reason.NOT_HELD), int(Reason.EXIT_PENDING), int(Reason.SIGNAL)
 WARNED, TO_HALTED = int(RiskKind.WARNING), int(RiskKind.HALTED)
@@ -95,6 +96,9 @@ def session_pass(tape, market, signals, params, tables, state, out, row):
         if not has_room(state, out, n_accounts, last - first, next_action - action):
             return t
         state.counters[SESSION] += 1
+        if params.killed:
+            for a in range(n_accounts):
+                cancel_entries(state, out, ts, a, KILL_SWITCH)
         for k in range(action, next_action):
             apply_action(state, out, params, ts, tape.actions[k])
         action = next_action
@@ -178,9 +182,7 @@ def portfolio_stop(state, out, params, ts, a, market):
         if drawdown >= params.portfolio_stop:
             account.state = HALTED
             emit_risk(state, out, ts, a, TO_HALTED, drawdown, params.portfolio_stop)
-            while account.n_entries > 0:
-                s = state.lists[ENTRIES, a, 0]
-                end_order(state, out, ts, a, ENTRY, s, CANCELLED, HALTED_PORTFOLIO)
+            cancel_entries(state, out, ts, a, HALTED_PORTFOLIO)
             if params.portfolio_action == LIQUIDATE or params.portfolio_action == HALVE:
                 for k in range(account.n_lots):
                     s = state.lists[LOTS, a, k]
@@ -203,6 +205,14 @@ def portfolio_stop(state, out, params, ts, a, market):
             account.hwm_risk = account.equity
             account.warned = 0
             emit_risk(state, out, ts, a, REARMED, account.equity / 1e6, np.nan)
+
+
+@step
+def cancel_entries(state, out, ts, a, reason):
+    """Cancel every waiting entry of an account."""
+    while state.accounts[a].n_entries > 0:
+        s = state.lists[ENTRIES, a, 0]
+        end_order(state, out, ts, a, ENTRY, s, CANCELLED, reason)
 
 
 @routine

@@ -265,6 +265,19 @@ class Stream(Section, frozen=True, kw_only=True):
     clients_dir: FolderPath | None = None  # public keys (*.key) of the clients admitted
 
 
+class Monitor(Section, frozen=True, kw_only=True):
+    """The live monitor as a process."""
+
+    store_dir: FolderPath | None = None  # null: `live` under storage.data_dir
+    portfolio: Line = "default"  # named in alerts
+    snapshot_inputs: Count = 1_000  # between two snapshots; a start replays at most as many
+    tick_seconds: Seconds = 60.0  # without other news alerts are looked at again
+    queue_rows: Count = 64  # waiting to be taken; then the feed waits
+    feed_dead_seconds: Seconds = 120.0  # without a sign of life the watchdog is not fed
+    http_address: Text | None = "127.0.0.1:8311"  # health and metrics; null: none
+    http_public: bool = False  # allow an address that others can reach
+
+
 class Settings(Section, frozen=True, kw_only=True):
     """All settings of the program."""
 
@@ -279,6 +292,7 @@ class Settings(Section, frozen=True, kw_only=True):
     backtest: Backtest = field(default_factory=Backtest)
     monitoring: Monitoring = field(default_factory=Monitoring)
     stream: Stream = field(default_factory=Stream)
+    monitor: Monitor = field(default_factory=Monitor)
 
 
 def settings_as_dict(settings: Settings) -> dict[str, Any]:

@@ -49,7 +49,7 @@ class OrderStatus(IntEnum):
 
 class Reason(IntEnum):
     """Why a signal or an order ended as it did. The first block is the gate's, in its order of precedence
-    (`NOT_A_MEMBER` comes second)."""
+    (`KILL_SWITCH` comes before all, `NOT_A_MEMBER` second)."""
 
     NONE = 0
     HALTED_PORTFOLIO = 1
@@ -66,6 +66,7 @@ class Reason(IntEnum):
     NO_CASH = 12
     BELOW_MIN_NOTIONAL = 13
     NOT_A_MEMBER = 14  # the symbol is not in the index on that day
+    KILL_SWITCH = 15  # a person stopped all entries
     # After the order was accepted.
     STOP_ABOVE_ENTRY = 20
     ABOVE_LIMIT = 21

@@ -107,6 +107,11 @@ class Intake:
             records(bars.actions), bars.benchmark,
         )  # fmt: skip
 
+    @property
+    def last_ts_ns(self) -> int:
+        """Of the newest row, `NEVER` before the first."""
+        return self._last_ts
+
     def state(self) -> dict[str, Any]:
         return {
             "last_day": self._last_day.copy(),

@@ -177,6 +177,16 @@ class Loop:
         counters.bars = self._intake.traded_bars + self._intake.marking_bars
         counters.invalid_bars = self._intake.invalid_bars
 
+    @property
+    def market_bits(self) -> int:
+        """The `MarketBit`s in force at the newest close."""
+        return self._market.label
+
+    @property
+    def last_ts_ns(self) -> int:
+        """When the newest row was known; before any row a number below all."""
+        return self._intake.last_ts_ns
+
     def snapshot(self) -> bytes:
         """Return the state after the last slab; `restore` on a new loop continues bit for bit."""
         return snapshot.encode(

@@ -172,6 +172,11 @@ class MarketGate:
         self._entry(tape.benchmark, self._state, labels)
         return labels
 
+    @property
+    def label(self) -> int:
+        """The `MarketBit`s in force at the newest close."""
+        return int(self._state.label[0])
+
     def state(self) -> dict[str, Any]:
         """Return a copy of everything that outlives a slab."""
         return {name: value.copy() for name, value in self._state._asdict().items()}

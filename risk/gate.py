@@ -25,7 +25,8 @@ from engine.events import OrderType, Reason
 from engine.jit import routine, step
 from risk.sizing import adv_usd, target_value
 
-HALTED_PORTFOLIO, M_GATE = int(Reason.HALTED_PORTFOLIO), int(Reason.M_GATE)
+KILL_SWITCH, HALTED_PORTFOLIO = int(Reason.KILL_SWITCH), int(Reason.HALTED_PORTFOLIO)
+M_GATE = int(Reason.M_GATE)
 ALREADY_HELD, PENDING_ORDER = int(Reason.ALREADY_HELD), int(Reason.PENDING_ORDER)
 STALE_SYMBOL, INVALID_STOP = int(Reason.STALE_SYMBOL), int(Reason.INVALID_STOP)
 MAX_POSITIONS, CAP_NAME = int(Reason.MAX_POSITIONS), int(Reason.CAP_NAME)
@@ -151,7 +152,9 @@ def gate_buy(state, out, params, tables, ts, a, signal, status, market):
     stop = initial_stop(signal.structure_stop, signal.stop_distance, ref, params.individual_stop)
     quantity = np.int64(0)
     binding = 0
-    if account.state != ACTIVE:
+    if params.killed:
+        reason = KILL_SWITCH
+    elif account.state != ACTIVE:
         reason = HALTED_PORTFOLIO
         value, limit = 1.0 - account.equity / account.hwm_risk, params.portfolio_stop
     elif not is_member(tables, ts, s):

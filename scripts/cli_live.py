@@ -2,12 +2,147 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from scripts.app import EXIT_CODES, GLOBALS, Globals, app
+from scripts.arguments import split_names
+from scripts.options import (
+    Benchmark,
+    Capital,
+    Data,
+    End,
+    Fundamentals,
+    Json,
+    Params,
+    PriceBasis,
+    Sectors,
+    Start,
+    Strategies,
+    StrategyModules,
+    Strict,
+    Symbols,
+    SymbolsFile,
+    TradingMode,
+)
+
+MONITOR_CODES = (
+    "Besides: 65 the store is damaged (a copy is kept), 74 the disk refused a write, 75 another monitor runs"
+    " on this store. SIGTERM and Ctrl-C end it with 0; SIGHUP reads the settings again."
+)
+
+
+class FeedName(StrEnum):
+    REPLAY = "replay"
+    YAHOO = "yahoo"
+    YAHOO_STREAM = "yahoo-stream"
+    ZMQ = "zmq"
+
+
+@app.command(epilog=f"{GLOBALS} {EXIT_CODES} {MONITOR_CODES}")
+def monitor(
+    context: typer.Context,
+    feed: Annotated[
+        FeedName,
+        typer.Option("--feed", help="Where bars come from. replay: the history of --data, or synthetic."),
+    ] = FeedName.REPLAY,
+    speed: Annotated[
+        str,
+        typer.Option(metavar="X|max", help="Of a replay: multiple of real time; 86400 is a day per second."),
+    ] = "max",
+    symbol: Symbols = None,
+    symbols: SymbolsFile = None,
+    data: Data = None,
+    sectors: Sectors = None,
+    start: Start = None,
+    end: End = None,
+    strategies: Strategies = None,
+    mode: TradingMode = None,
+    capital: Capital = None,
+    benchmark: Benchmark = None,
+    param: Params = None,
+    fundamentals: Fundamentals = None,
+    strategy_module: StrategyModules = None,
+    adjustment: PriceBasis = None,
+    positions: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="CSV of symbol, shares, cost, sector: watched, not traded."),
+    ] = None,
+    store: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="What the monitor keeps. Default: settings.")
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="End when the feed has caught up.")] = False,
+    replay_journal: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Check that a store's journal is decided again as it was."),
+    ] = None,
+    strict: Strict = False,
+    json: Json = False,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of the synthetic market.")] = 7,
+) -> int:
+    """Watch a portfolio and its signals as bars come in: paper trades, alerts by mail, streams over ZeroMQ.
+
+    Everything is kept in a store: killed at any moment, it goes on where it was. Without options it replays a
+    synthetic market as fast as it goes.
+    """
+    from scripts.assembly import BacktestRequest
+    from scripts.live_assembly import MonitorRequest
+    from scripts.monitor import run_monitor
+
+    history = BacktestRequest(
+        symbols=tuple(split_names(symbol)),
+        symbols_file=symbols,
+        data=data,
+        sectors=sectors,
+        start=start,
+        end=end,
+        strategies=tuple(split_names(strategies)),
+        mode=mode.value if mode else None,
+        capital=capital,
+        benchmark=benchmark,
+        params=tuple(param or ()),
+        fundamentals=fundamentals,
+        strategy_modules=tuple(strategy_module or ()),
+        adjustment=adjustment.value if adjustment else None,
+        strict=strict,
+        json=json,
+        seed=seed,
+    )
+    request = MonitorRequest(
+        history=history,
+        feed=feed.value,
+        speed=_speed(speed),
+        positions=positions,
+        store=store,
+        replay_journal=replay_journal,
+        once=once,
+        json=json,
+    )
+    options: Globals = context.obj
+    return run_monitor(
+        request,
+        settings_path=options.settings,
+        defaults_path=options.defaults,
+        force=options.force,
+        verbose=options.verbose,
+    )
+
+
+def _speed(text: str) -> float | None:
+    from scripts.assembly import UsageError
+
+    if text == "max":
+        return None
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not 0 < speed < 1e9:
+        raise UsageError(f"--speed must be a number > 0 or max, was {text!r}")
+    return speed
 
 
 @app.command(epilog=f"{GLOBALS} {EXIT_CODES}")

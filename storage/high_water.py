@@ -1,8 +1,8 @@
 """The high-water mark: how far the journal had come, in a small file of its own beside the database.
 
 A database file that lost its newest rows (a truncated log, yesterday's copy) opens without any complaint.
-This file is what notices. It holds two records that are written in turn, so that one torn by a power cut
-leaves the other; the newest readable one counts.
+This file is what notices. It holds two records. One is written at every commit; once it is known to be on the
+disk the other one is, so that a record torn by a power cut leaves a good one. The newest readable one counts.
 """
 
 from __future__ import annotations
@@ -26,17 +26,24 @@ class HighWater:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         records = [_decode(os.pread(self._file, _RECORD.size, slot * _SLOT)) for slot in (0, 1)]
         self.mark = max((head for head in records if head is not None), default=None)
+        self._unsynced = False
         self._next = 1 if self.mark is not None and records[0] == self.mark else 0
 
     def raise_to(self, head: Head) -> None:
-        """Write a mark and return when it is on the disk. Raises OSError."""
+        """Write a mark; it outlives this process, and a power cut after `sync`. Raises OSError."""
         body = _MAGIC + struct.pack("<q", head.seq) + head.hash
         record = body + hashlib.sha256(body).digest()[:16]
         if os.pwrite(self._file, record, self._next * _SLOT) != len(record):
             raise OSError("high-water mark: short write")
-        os.fdatasync(self._file)
         self.mark = head
-        self._next = 1 - self._next
+        self._unsynced = True
+
+    def sync(self) -> None:
+        """Return when the newest mark is on the disk. Raises OSError."""
+        if self._unsynced:
+            os.fdatasync(self._file)
+            self._unsynced = False
+            self._next = 1 - self._next
 
     def close(self) -> None:
         os.close(self._file)

@@ -105,6 +105,14 @@ def head_at(connection: sqlite3.Connection, seq: int) -> Head | None:
     return None if row is None else Head(seq, row[0])
 
 
+def entry_at(connection: sqlite3.Connection, seq: int) -> Entry | None:
+    """Return a row, unchecked; None without it."""
+    row = connection.execute(
+        "SELECT seq, kind, ts_ns, payload, outcome, hash FROM journal WHERE seq = ?", (seq,)
+    ).fetchone()
+    return None if row is None else Entry(*row)
+
+
 def newest_seq(connection: sqlite3.Connection) -> int:
     """Return the number of the newest row, 0 when there is none."""
     seq: int = connection.execute("SELECT coalesce(max(seq), 0) FROM journal").fetchone()[0]

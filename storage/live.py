@@ -5,7 +5,8 @@
     STORE/lock            held by the running monitor; the kernel frees it with the process
     STORE/damaged-...     copies of what was found damaged
 
-1. A transaction is on the disk when it returns (WAL, synchronous=FULL), and the high-water mark after it.
+1. A transaction is on the disk when it returns (WAL, synchronous=FULL). The high-water mark is written with
+   it and on the disk soon after, at the next `maintain`.
 2. What cannot be written ends the process (StoreFailed, exit code 74) and is never tried again: after a
    failed fsync nobody knows what the disk holds. Starting again finds out.
 3. Damage is never silent: `open` checks before it writes anything, keeps a copy and refuses (exit code 65).
@@ -33,7 +34,7 @@ from storage.journal import Head, JournalDamaged
 DATABASE, MARK, LOCK = "live.db", "high-water", "lock"
 VERSION = 1  # of the tables; raise with every change of a schema, and migrate in `_prepare`
 SNAPSHOTS_KEPT = 2
-CHECKPOINT_COMMITS = 256
+SYNC_COMMITS, CHECKPOINT_COMMITS = 16, 256
 WAL_BYTES_MAX = 64 * 2**20
 _BUSY_S = 2.0  # a command of another process is writing
 
@@ -104,21 +105,28 @@ class LiveStore:
             self.mark_head()
         self._commits += 1
 
-    def mark_head(self) -> None:
+    def mark_head(self, *, sync: bool = False) -> None:
         """Raise the high-water mark to the newest row."""
         try:
             self._mark.raise_to(self.head)
+            if sync:
+                self._mark.sync()
         except OSError as error:
             raise self.failed(error) from error
 
-    def maintain(self) -> None:
-        """Fold the write-ahead log into the database now and then. Call it when nobody waits for a result."""
-        if self._commits >= CHECKPOINT_COMMITS:
-            self._commits = 0
-            try:
+    def maintain(self, *, idle: bool) -> None:
+        """Do what need not be done while somebody waits: sync the mark, fold the log into the database.
+
+        idle: nobody waits; otherwise it is done now and then.
+        """
+        try:
+            if idle or self._commits % SYNC_COMMITS == 0:
+                self._mark.sync()
+            if self._commits >= CHECKPOINT_COMMITS:
+                self._commits = 0
                 self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-            except sqlite3.Error as error:
-                raise self.failed(error) from error
+        except (sqlite3.Error, OSError) as error:
+            raise self.failed(error) from error
 
     def append(self, kind: str, ts_ns: int, payload: bytes, outcome: bytes) -> int:
         """Write a journal row inside the transaction; return its number."""
@@ -142,6 +150,8 @@ class LiveStore:
 
     def close(self) -> None:
         """Close the files and free the lock."""
+        with suppress(OSError):
+            self._mark.sync()
         self.connection.close()
         self._mark.close()
         os.close(self._lock)
@@ -173,7 +183,7 @@ def open_store(directory: Path, schema: Sequence[str] = ()) -> LiveStore:
         store.head, store.snapshot = found
         _prepare(store, schema)
         if mark.mark is None:
-            store.mark_head()
+            store.mark_head(sync=True)
         undo.pop_all()
     return store
 

@@ -1,0 +1,120 @@
+"""The one writer: an input becomes a journal row, and everything it causes, in one transaction.
+
+    BEGIN  core.apply  journal  stream  outbox  listing  (snapshot)  COMMIT  high-water mark
+
+1. Nothing leaves the process before the commit that it belongs to: `take` returns what may be sent.
+2. Starting is recovering: the newest snapshot, then the rows after it through the same core.
+3. An exception out of `take` leaves the core in an unknown state: the process must end, and start again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from engine.errors import DataError
+from engine.slab import Bars
+from feeds.live import LiveRow
+from monitors import inputs, listing, outbox, stream_log, wire
+from monitors.core import LiveCore, Outcome
+from monitors.inputs import Input, Plan, Readings, Stop
+from monitors.stream_log import StreamRow
+from storage import journal
+from storage.commands import Command
+from storage.live import LiveStore, read_only
+
+SCHEMA = (*stream_log.SCHEMA, *outbox.SCHEMA, *listing.SCHEMA)
+
+
+class Taken(NamedTuple):
+    """What one input caused, committed."""
+
+    given: Input
+    outcome: Outcome
+    rows: Sequence[StreamRow]  # to be published
+
+
+class Writer:
+    """Owns the core and all writing of inputs to the store."""
+
+    def __init__(self, store: LiveStore, core: LiveCore, *, snapshot_inputs: int) -> None:
+        self.store = store
+        self.core = core
+        self._snapshot_inputs = snapshot_inputs
+        self._since_snapshot = 0
+        self._names: wire.Names | None = None
+        self._newest: tuple[int, Bars] | None = None
+
+    def recover(self) -> int:
+        """Bring the core to where the journal ends; return how many rows were replayed.
+
+        Raises DataError when a row is not decided as it was: this is not the program that wrote it.
+        """
+        after = journal.EMPTY
+        if self.store.snapshot is not None:
+            self.core.restore(self.store.snapshot.data)
+            after, self.store.snapshot = self.store.snapshot.head, None  # It is large
+        n = 0
+        for entry in self.store.entries(after):
+            given, readings = inputs.decode(entry)
+            outcome = self.core.apply(given, readings)
+            if outcome.digest != entry.outcome:
+                raise DataError(different(entry))
+            n += 1
+        self._since_snapshot = n
+        return n
+
+    def take(self, given: Input, readings: Readings) -> Taken:
+        """Journal an input and do what follows from it. Raises StoreFailed, and whatever the core raises."""
+        given = self.core.admit(given)
+        payload = inputs.encode(given, readings)
+        with self.store.transaction() as connection:
+            seq = self.store.head.seq + 1
+            outcome = self.core.apply(given, readings)
+            self.store.append(inputs.KINDS[type(given)], readings.now_ns, payload, outcome.digest)
+            if isinstance(given, Plan):
+                self._names = None
+            rows = stream_log.append(connection, seq, self._batches(given, outcome, readings))
+            if outcome.transitions:
+                outbox.enqueue(connection, outcome.transitions, readings.now_ns)
+            if outcome.transitions or isinstance(given, Command):
+                listing.save(connection, self.core.machine.monitors.listing)
+            self._since_snapshot += 1
+            if self._since_snapshot >= self._snapshot_inputs or isinstance(given, Stop):
+                self.store.save_snapshot(self.core.snapshot())
+                self._since_snapshot = 0
+        if isinstance(given, LiveRow):
+            self._newest = seq, given.bars
+        return Taken(given, outcome, rows)
+
+    def bars_of(self, journal_seq: int) -> tuple[Sequence[str], Bars] | None:
+        """Return the symbols and bars of a journal row, None when it is no row of bars."""
+        symbols = self.core.machine.loop.universe.symbols
+        if self._newest is not None and self._newest[0] == journal_seq:
+            return symbols, self._newest[1]
+        with read_only(self.store.directory) as connection:
+            entry = journal.entry_at(connection, journal_seq)
+        given = None if entry is None else inputs.decode(entry)[0]
+        return (symbols, given.bars) if isinstance(given, LiveRow) else None
+
+    def _batches(self, given: Input, outcome: Outcome, readings: Readings) -> list[wire.Batch]:
+        if not outcome.events and not outcome.transitions:
+            return []
+        if self._names is None:
+            loop = self.core.machine.loop
+            self._names = wire.Names(loop.universe, loop.strategies, loop.desk.accounts)  # type: ignore[arg-type,attr-defined]
+        return wire.batches(
+            self._names,
+            outcome.events,
+            ts_ns=int(given.bars.ts[0]) if isinstance(given, LiveRow) else readings.now_ns,
+            positions=outcome.view.positions if outcome.view else (),
+            transitions=outcome.transitions,
+        )
+
+
+def different(entry: journal.Entry) -> str:
+    """Return what to say when a replay decides otherwise than the journal says."""
+    return (
+        f"journal: row {entry.seq} ({entry.kind}) is decided differently now: the program has changed since."
+        " Start the version that wrote it and stop it with SIGTERM, then start this one"
+    )

@@ -1,0 +1,261 @@
+"""The `monitor` command: open the store, recover, and run the daemon until it is stopped or the feed ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from config import Settings, load_settings
+from engine.clock import Clock, SystemClock
+from engine.errors import DataError
+from engine.jit import source_hash
+from feeds.live import LiveFeed
+from monitors import outbox, stream_log
+from monitors.core import LiveCore
+from monitors.daemon import Daemon, Parts
+from monitors.health import Health
+from monitors.inputs import Plan, Start
+from monitors.log import secrets_of, start_console_log, start_json_log
+from monitors.notify import ServiceManager
+from monitors.relay import Relay
+from monitors.writer import SCHEMA, Taken, Writer
+from scripts import tables
+from scripts.assembly import UsageError
+from scripts.journal_replay import replay_journal
+from scripts.live_assembly import MonitorRequest, assemble, make_plan, warm_up
+from scripts.progress import compiled_kernels, telling_of_compilation
+from scripts.sources import open_feed
+from storage.live import open_store, read_only
+
+FOLDER = "live"  # under storage.data_dir
+
+
+def store_dir(settings: Settings, given: Path | None = None) -> Path:
+    """Return the folder of the store: the one given, else the settings'."""
+    configured = settings.monitor.store_dir
+    return given or (Path(configured) if configured else Path(settings.storage.data_dir) / FOLDER)
+
+
+def run_monitor(
+    request: MonitorRequest,
+    *,
+    settings_path: Path | None = None,
+    defaults_path: Path | None = None,
+    force: bool = False,
+    verbose: bool = False,
+) -> int:
+    """Run the command and return its exit code."""
+    began_s = time.perf_counter()
+    if request.replay_journal is not None:
+        return replay_journal(request.replay_journal, json=request.json)
+    if request.speed is not None and request.feed != "replay":
+        raise UsageError("--speed goes with --feed replay; a live feed has the speed of the market")
+    settings = load_settings(settings_path, defaults_path, force=force)
+    if sys.stderr.isatty():
+        start_console_log(secrets_of(settings), verbose=verbose)
+    else:
+        start_json_log(secrets_of(settings), verbose=verbose)
+    clock = SystemClock()
+    store = open_store(store_dir(settings, request.store), SCHEMA)
+    try:
+        writer = Writer(store, LiveCore(assemble), snapshot_inputs=settings.monitor.snapshot_inputs)
+        known = compiled_kernels()
+        with telling_of_compilation(known):
+            feed, source = live_feed(request, settings, clock)
+            plan = make_plan(request, settings, feed.universe)
+            n_recovered = writer.recover()
+            _require_same_universe(writer, plan)
+            warm_up(plan, first=known == 0)
+        process = Process(settings, writer, clock, began_s)
+
+        def reload() -> Plan:
+            process.new_settings = load_settings(settings_path, defaults_path, force=True)
+            return make_plan(request, process.new_settings, feed.universe)
+
+        asyncio.run(process.run(feed, plan, source, reload=reload, once=request.once))
+        process.report(source, n_recovered, json=request.json)
+    finally:
+        store.close()
+    return 0
+
+
+def live_feed(request: MonitorRequest, settings: Settings, clock: Clock) -> tuple[LiveFeed, str]:
+    """Return the feed of the options, and one line that says what it is."""
+    if request.feed == "replay":
+        from feeds.replay import ReplayFeed
+
+        history = open_feed(request.history, settings)
+        return ReplayFeed(history, clock, request.speed), str(getattr(history, "source", "replay"))
+    raise UsageError(f"--feed {request.feed}: not available yet; --feed replay is")
+
+
+class Process:
+    """The daemon with all that hangs off it, as the settings want it."""
+
+    def __init__(self, settings: Settings, writer: Writer, clock: Clock, began_s: float) -> None:
+        self._settings = self.new_settings = settings
+        self._writer = writer
+        self._clock = clock
+        self._began_s = began_s
+        self._health = Health(clock, settings.monitor.feed_dead_seconds)
+        self._publisher: Any = None
+        self._relay: Relay | None = None
+        self._reason = ""
+        self._ready_s = 0.0
+        self._first_row_s: float | None = None
+
+    async def run(self, feed: LiveFeed, plan: Plan, source: str, *, reload: Any, once: bool) -> None:
+        """Run the daemon to its end."""
+        parts = Parts(wake_relay=asyncio.Event(), committed=[self._on_commit], reloaded=self._on_reload)
+        async with AsyncExitStack() as stack:
+            await self._start_publisher(parts, stack)
+            self._start_relay(parts)
+            await self._start_http(stack)
+            daemon = Daemon(
+                self._writer, feed, plan, Start(source_hash(), source), self._clock, self._health,
+                ServiceManager(os.environ),
+                queue_rows=self._settings.monitor.queue_rows,
+                tick_s=self._settings.monitor.tick_seconds,
+                parts=parts,
+                reload=reload,
+                once=once,
+            )  # fmt: skip
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, daemon.stop, signal.Signals(number).name)
+            loop.add_signal_handler(signal.SIGHUP, daemon.reload)
+            self._ready_s = time.perf_counter() - self._began_s
+            self._reason = await daemon.run()
+
+    async def _start_publisher(self, parts: Parts, stack: AsyncExitStack) -> None:
+        stream = self._settings.stream
+        if stream.address is None:
+            return
+        from monitors import curve
+        from monitors.publisher import Publisher
+
+        keys = None
+        if stream.key_file is not None:
+            keys = curve.load_server(Path(stream.key_file), Path(stream.clients_dir or ""))
+        store = self._writer.store
+        with store.transaction() as connection:
+            identity = stream_log.open_epoch(connection, new_stream=os.urandom(8).hex())
+        reading = stack.enter_context(read_only(store.directory))
+        publisher = Publisher(
+            stream.address, stream.replay_port, reading, identity, self._writer.bars_of, self._clock, keys
+        )
+        self._publisher = parts.publisher = await stack.enter_async_context(publisher)
+        parts.off_path["publisher"] = publisher.run
+
+    def _start_relay(self, parts: Parts) -> None:
+        assert parts.wake_relay is not None
+        store, log = self._writer.store, structlog.get_logger("mail")
+
+        def tell(severity: str, text: str) -> None:
+            (log.critical if severity == "critical" else log.warning)(text)
+
+        relay = self._relay = Relay(
+            store.transaction,
+            self._settings.email,
+            portfolio=self._settings.monitor.portfolio,
+            clock=self._clock,
+            tell=tell,
+            wake=parts.wake_relay,
+            footer=lambda: f"journal row {store.head.seq} {store.head.hash.hex()[:16]}",
+        )
+        parts.off_path["relay"] = relay.run
+        parts.unsent = self._has_mail_to_send
+
+    def _has_mail_to_send(self) -> bool:
+        assert self._relay is not None
+        if not self._relay.email.enabled or self._relay.status.failing_since_ns is not None:
+            return False
+        stats = outbox.stats(self._writer.store.connection)
+        return stats.waiting + stats.open > 0
+
+    async def _start_http(self, stack: AsyncExitStack) -> None:
+        monitor = self._settings.monitor
+        if monitor.http_address is None:
+            return
+        from monitors.http import HealthServer
+
+        server = HealthServer(monitor.http_address, self._health, self._gauges, public=monitor.http_public)
+        await server.start()
+        stack.push_async_callback(server.stop)
+
+    def _gauges(self) -> Iterator[tuple[str, str, float]]:
+        """Yield what the parts measure: name, meaning, value."""
+        if self._publisher is not None:
+            stats = self._publisher.stats()
+            yield "stream_peers", "subscribers connected", float(stats.peers)
+            yield "stream_missed", "messages that subscribers said they had missed", float(stats.missed)
+            yield "stream_replayed", "messages sent again on request", float(stats.replayed)
+        waiting = outbox.stats(self._writer.store.connection)
+        yield "outbox_depth", "alerts and deliveries that wait", float(waiting.waiting + waiting.open)
+        yield "outbox_dead", "deliveries given up", float(waiting.dead)
+        age_s = 0.0 if waiting.oldest_ns is None else (self._clock.now_ns() - waiting.oldest_ns) / 1e9
+        yield "outbox_age_seconds", "since the oldest of them was detected", age_s
+
+    def _on_reload(self) -> None:
+        """Let what hangs off the path go by the new settings."""
+        if self._relay is not None:
+            self._relay.email = self.new_settings.email
+        if self._publisher is not None:
+            self._publisher.reload_clients()
+
+    def _on_commit(self, taken: Taken) -> None:
+        if self._first_row_s is None and self._health.counts["rows"]:
+            self._first_row_s = time.perf_counter() - self._began_s
+        relay = self._relay
+        self._health.mail_trouble = relay.status.reason if relay and relay.status.failing_since_ns else ""
+
+    def report(self, source: str, n_recovered: int, *, json: bool) -> None:
+        """Print what was done."""
+        counts, store = self._health.counts, self._writer.store
+        seconds = time.perf_counter() - self._began_s
+        if json:
+            from reports.manifest import to_json
+
+            outcome = {
+                "source": source,
+                "store": str(store.directory),
+                "ended": self._reason,
+                "journal_seq": store.head.seq,
+                "journal_hash": store.head.hash.hex(),
+                "recovered_rows": n_recovered,
+                "counts": dict(sorted(counts.items())),
+                "seconds": {
+                    "to_ready": round(self._ready_s, 4),
+                    "to_first_row": self._first_row_s and round(self._first_row_s, 4),
+                    "total": round(seconds, 4),
+                },
+            }
+            print(to_json(outcome, indent=None), end="")
+            return
+        tables.print_line(source)
+        if counts["rows"]:
+            told = ("signals", "orders", "fills", "rejections", "alerts")
+            numbers = ", ".join(f"{counts[name]:,} {name}" for name in told)
+            tables.print_line(f"{counts['rows']:,} rows: {numbers}")
+        else:
+            tables.print_line("no new row: the store has them all (another --store begins anew)")
+        tables.print_line(f"ended: {self._reason}; {seconds:.1f} s; store {store.directory}")
+
+
+def _require_same_universe(writer: Writer, plan: Plan) -> None:
+    """Say it in the user's words when a store is of another universe."""
+    running = writer.core.plan
+    if running is not None and running.symbols != plan.symbols:
+        raise DataError(
+            f"{writer.store.directory}: was begun with other symbols ({len(running.symbols):,}, now"
+            f" {len(plan.symbols):,}); use another --store"
+        )
