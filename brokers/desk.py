@@ -22,7 +22,7 @@ from engine.desk import (
     allocate_state,
 )
 from engine.errors import ConfigError, EngineError
-from engine.events import join_rows
+from engine.events import SIGNAL_DTYPE, join_rows
 from engine.exits import ExitRules
 from engine.jit import entry, records, scalars
 from engine.loop import DeskResult
@@ -33,6 +33,7 @@ from risk.sizing import VOL_BARS
 SESSIONS_PER_YEAR = 252.0
 DEFAULT_SLOTS = 20  # divides equity when `max_positions` is off
 
+_SIGNAL_BYTES = np.dtype(f"V{SIGNAL_DTYPE.itemsize}")
 POSITION_DTYPE = np.dtype(
     [
         ("account", np.int64), ("symbol", np.int64), ("strategy", np.int64), ("quantity", np.int64),
@@ -137,6 +138,7 @@ class Desk:
         bars = max(VOL_BARS + 2, int(rules["sma_bars"].max()), int(rules["low_bars"].max()) + 1)
         self._state = allocate_state(len(self.accounts), len(universe), n, bars, blend=blend)
         self._out = allocate_outbox(1, len(self.accounts), 4096)
+        self._written = [0] * len(self._out.counts)
         self._entry: Callable[..., int] | None = None
         capital = round(config.capital_usd * MICRO)
         cash = np.array([capital]) if blend else _split_money(capital, self.weights)
@@ -155,37 +157,33 @@ class Desk:
         n_rows = len(tape.ts)
         if len(self._out.equity) < n_rows:
             self._out = self._out._replace(equity=np.zeros((n_rows, len(self.accounts), 3), np.int64))
-        parts: list[list[NDArray[np.void]]] = [[] for _ in range(7)]
+        fixed = (self._scalars, self._tables, self._state)
         if self._entry is None:
-            fixed = (self._scalars, self._tables, self._state, self._out)
-            self._entry = entry(session_pass, tape, market, merged, *fixed, 0)
+            self._entry = entry(session_pass, tape, market, merged, *fixed, self._out, 0)
+        parts = []
         row = 0
-        while row < n_rows:
-            self._out.counts[:] = 0
-            reached = self._entry(
-                tape, market, merged, self._scalars, self._tables, self._state, self._out, row
-            )
+        while True:
+            out, first, before = self._out, self._written, row
+            row = self._entry(tape, market, merged, *fixed, out, row)
             if self._state.counters[OVERFLOW]:
                 raise EngineError(
                     "an amount left the range of the ledger (9e12 dollars); check the prices of the feed"
                 )
-            buffers: Sequence[Any] = self._out[:7]
-            for part, buffer, n in zip(parts, buffers, self._out.counts.tolist(), strict=True):
-                if n:
-                    part.append(join_rows([buffer[:n]]))
-            if reached == row:
-                self._grow()
-            row = reached
+            last = self._written = out.counts.tolist()
+            # Rows are never written again, so that they can be handed out as they are
+            parts.append([out[i][first[i] : last[i]] for i in range(len(first))])
+            if row == n_rows:
+                break
+            self._renew(2 if row == before and not any(first) else 1)
         self._state.counters[CURSOR] = 0  # A snapshot does not tell how the bars were cut
-        columns = [
-            join_rows(part) if len(part) > 1 else part[0] if part else buffer[:0]
-            for part, buffer in zip(parts, self._out[:7], strict=True)
-        ]
-        return DeskResult._make([*columns, self._out.equity[:n_rows].copy()])
+        columns = parts[0] if len(parts) == 1 else [join_rows(column) for column in zip(*parts, strict=True)]
+        return DeskResult._make([*columns, out.equity[:n_rows].copy()])
 
-    def _grow(self) -> None:
-        larger = allocate_outbox(1, len(self.accounts), 2 * len(self._out.orders))
-        self._out = larger._replace(equity=self._out.equity)
+    def _renew(self, factor: int) -> None:
+        """Go on with empty buffers, `factor` times as large."""
+        empty = allocate_outbox(1, len(self.accounts), factor * len(self._out.orders))
+        self._out = empty._replace(equity=self._out.equity)
+        self._written = [0] * len(empty.counts)
 
     def kill_entries(self, on: bool) -> None:
         """Set the kill switch: from the next row on nothing is bought and waiting entries are cancelled.
@@ -238,14 +236,12 @@ def _everyone(n_symbols: int) -> Membership:
 def _merge(signals: Sequence[NDArray[np.void]]) -> NDArray[np.void]:
     """Return the signals of all strategies sorted by (ts, symbol, strategy)."""
     filled = [rows for rows in signals if len(rows)]
-    if not filled:
-        return signals[0]
-    if len(filled) == 1:
-        return filled[0]
+    if len(filled) < 2:
+        return filled[0] if filled else signals[0]
     rows = join_rows(filled)
-    order = np.lexsort((rows["strategy"], rows["symbol"], rows["ts"]))
+    order = np.lexsort((rows["symbol"], rows["ts"]))  # Stable: equals stay in the order of the strategies
     # Moved as bytes, not field by field
-    return rows.view(f"V{rows.itemsize}")[order].view(rows.dtype)
+    return rows.view(_SIGNAL_BYTES)[order].view(rows.dtype)
 
 
 def _split_money(total: int, weights: NDArray[np.float64]) -> NDArray[np.int64]:
