@@ -16,7 +16,7 @@ import msgspec
 from engine.errors import SmallcapError
 
 
-class Dated(msgspec.Struct, frozen=True, kw_only=True):
+class Dated(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A figure of one fiscal period, or of one day.
 
     period_end: ISO date. available_at: UTC ns from which it was public, None where the source does not tell.

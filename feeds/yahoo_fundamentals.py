@@ -7,20 +7,17 @@ would be six requests for the same figures, and the number of requests is what Y
 from __future__ import annotations
 
 import datetime as dt
-import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from engine.errors import DataError
 from feeds.http import read_json, status_error
 from feeds.provider import NUMBERS, Dated, Failure, ProviderError, Snapshot, figure
 from feeds.rate_limit import RateLimit
 from feeds.retry import Patience, patiently
 from feeds.symbols import symbol_key
 from feeds.threads import in_daemon_thread
-from feeds.yahoo_session import SERVICE, YahooSession, failure_of
+from feeds.yahoo_session import SERVICE, YahooSession, failure_of, yahoo_data
 
 _SUMMARY = "https://query2.finance.yahoo.com/v10/finance/quoteSummary/"
 _PERIODS = "https://query2.finance.yahoo.com/ws/fundamentals-timeseries/v1/finance/timeseries/"
@@ -58,7 +55,6 @@ _SERIES = {
 class YahooFundamentals:
     """Asks Yahoo. now_ns: UTC ns of the moment. timeout_s: for one answer, cookie and crumb included.
 
-    private_dir: folder for yfinance's cookies, made accessible to this user alone: they are pickles.
     base_url: server to ask instead of Yahoo.
     """
 
@@ -66,21 +62,11 @@ class YahooFundamentals:
     fields = frozenset({*_TEXTS, *_SIZES, *_FIGURES, *_SERIES, "average_dollar_volume", "other"})
 
     def __init__(
-        self, private_dir: Path, limit: RateLimit, now_ns: Callable[[], int], *, base_url: str | None = None,
+        self, limit: RateLimit, now_ns: Callable[[], int], *, base_url: str | None = None,
         patience: Patience | None = None, timeout_s: float = 30.0,
     ) -> None:  # fmt: skip
-        import yfinance
-        from yfinance.data import YfData
-
-        try:
-            private_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-            os.chmod(private_dir, 0o700)
-        except OSError as error:
-            raise DataError(f"{private_dir}: cannot be made private ({error.strerror})") from None
-        yfinance.set_tz_cache_location(str(private_dir))
         self._session = YahooSession(limit, base_url=base_url)
-        # YfData is one per process and would share cookie and crumb with whatever else uses yfinance
-        self._data = type.__call__(YfData, session=self._session)
+        self._data = yahoo_data(self._session)
         self._now_ns = now_ns
         self._patience = patience or Patience()
         self._timeout_s = timeout_s
@@ -105,8 +91,6 @@ class YahooFundamentals:
                     response = self._data.get(url + quote(symbol, safe=""), params=params)
             except Exception as error:
                 raise failure_of(error, symbol, self._timeout_s) from None
-            # The session holds the cookie; yfinance would fetch it again unless it also is on disk by then
-            self._data._cookie = self._data._cookie or True
             refused = status_error(SERVICE, response.status_code, {}, symbol)
             if refused is not None:
                 raise refused

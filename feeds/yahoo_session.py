@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from curl_cffi import requests
 from curl_cffi.const import CurlFollow
 from curl_cffi.requests import exceptions
+from yfinance.data import YfData
 
 from feeds.http import BODY_MAX, checked_base_url, status_error
 from feeds.provider import Failure, ProviderError
@@ -97,6 +98,23 @@ class YahooSession(requests.Session[requests.Response]):
             assert error is not None
             self._limit.hold(min(error.retry_after_s or 0.0, 60.0))
             raise error
+
+
+class _YahooData(YfData):  # type: ignore[misc]
+    """yfinance's cookies and crumbs, kept in memory: on disk they are pickles that all processes share."""
+
+    def _load_cookie_curlCffi(self) -> bool:
+        """Use the cookie that the session has, until Yahoo refuses it: yfinance then changes its strategy."""
+        self._cookie = True if self._cookie_strategy == "basic" and len(self._session.cookies) else None
+        return self._cookie is not None
+
+    def _save_cookie_curlCffi(self) -> bool:
+        return False
+
+
+def yahoo_data(session: YahooSession) -> Any:
+    """Return yfinance's way to ask Yahoo through this session. Its own is one per process, for all users."""
+    return type.__call__(_YahooData, session=session)
 
 
 def failure_of(error: Exception, symbol: str, timeout_s: float) -> ProviderError:

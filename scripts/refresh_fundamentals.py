@@ -65,7 +65,7 @@ def run_refresh_fundamentals(
     if interrupted:
         note("interrupted: what was fetched is kept; the same command goes on from here")
         return INTERRUPTED
-    return FAILURE if outcome.unasked or (outcome.failed and not outcome.fetched) else 0
+    return FAILURE if outcome.unasked or (outcome.failed and not known) else 0
 
 
 def fundamentals_store(settings: Settings) -> FundamentalsStore:
@@ -101,7 +101,6 @@ async def open_refresher(
         "workers": asked.fundamentals_workers,
     }  # fmt: skip
     yahoo = YahooFundamentals(
-        Path(storage.price_cache_dir).expanduser() / "yahoo-private",
         RateLimit(asked.yahoo_calls_per_minute, interval_s=throttle_s, clock=time.monotonic),
         time.time_ns, base_url=asked.yahoo_url, patience=patience, timeout_s=asked.timeout_seconds,
     )  # fmt: skip
@@ -124,16 +123,22 @@ async def open_refresher(
 
 def _wanted(symbols: str | None, settings: Settings, store: FundamentalsStore) -> list[str]:
     if symbols is not None:
-        names = read_symbols(Path(symbols)) if Path(symbols).is_file() else split_names([symbols.upper()])
+        if Path(symbols).is_file() or _is_path(symbols):
+            return list(dict.fromkeys(read_symbols(Path(symbols))))
+        names = split_names([symbols.upper()])
         if not names:
             raise UsageError("--symbols names no symbol; give A,B or a file with one per line")
-        return list(dict.fromkeys(names))
+        return names
     seed = Path(settings.storage.universe_dir).expanduser() / SEED
     names = read_symbols(seed) if seed.is_file() else []
     names = list(dict.fromkeys([*names, *store.symbols()]))
     if not names:
         raise UsageError(f"no symbols: give --symbols A,B or a file, or put a list at {seed}")
     return names
+
+
+def _is_path(text: str) -> bool:
+    return "/" in text or "\\" in text or text.lower().endswith((".csv", ".txt"))
 
 
 def _limited(symbols: list[str], refresher: Refresher, limit: int | None) -> list[str]:

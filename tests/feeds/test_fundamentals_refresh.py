@@ -59,7 +59,7 @@ class World:
         day = DayCount(self.folder / "calls.json", "Alpha Vantage", self.calls_a_day, lambda: self.now / 1e9)
         alpha_limit = RateLimit(None, day=day, clock=lambda: 0.0)
         yahoo = YahooFundamentals(
-            self.folder / "private", limit, lambda: self.now, base_url=self.yahoo.url, patience=quick,
+            limit, lambda: self.now, base_url=self.yahoo.url, patience=quick,
             timeout_s=5.0,
         )  # fmt: skip
         async with Http("Alpha Vantage", self.alpha.url, alpha_limit, patience=quick, timeout_s=5.0) as http:

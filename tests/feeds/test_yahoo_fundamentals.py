@@ -1,9 +1,7 @@
 """Yahoo's fundamentals over a real socket: cookie, crumb, answers, and everything that goes wrong."""
 
-import stat
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -43,21 +41,21 @@ def answers(server: FaultyServer) -> YahooAnswers:
     return server.answer
 
 
-def source(server: FaultyServer, folder: Path, **options: Any) -> YahooFundamentals:
+def source(server: FaultyServer, **options: Any) -> YahooFundamentals:
     options = {"patience": QUICK, "timeout_s": 10.0, "base_url": server.url} | options
     limit = options.pop("limit", None) or RateLimit(None, clock=lambda: 0.0)
-    return YahooFundamentals(folder / "private", limit, lambda: NOW, **options)
+    return YahooFundamentals(limit, lambda: NOW, **options)
 
 
-async def failure(server: FaultyServer, folder: Path, symbol: str = "AAA", **options: Any) -> ProviderError:
+async def failure(server: FaultyServer, symbol: str = "AAA", **options: Any) -> ProviderError:
     with pytest.raises(ProviderError) as caught:
-        await source(server, folder, **options).fetch(symbol)
+        await source(server, **options).fetch(symbol)
     assert str(caught.value).startswith(f"Yahoo about {symbol}: ")
     return caught.value
 
 
-async def test_two_requests_make_one_snapshot(server: FaultyServer, tmp_path: Path) -> None:
-    snapshot = await source(server, tmp_path).fetch("aaa")
+async def test_two_requests_make_one_snapshot(server: FaultyServer) -> None:
+    snapshot = await source(server).fetch("aaa")
     assert snapshot == Snapshot(
         symbol="AAA", source="yahoo", fetched_at=NOW, name="Triple A, Inc.", sector="Technology",
         industry="Software - Application", exchange="NMS", currency="USD", quote_type="EQUITY", price=18.5,
@@ -76,10 +74,11 @@ async def test_two_requests_make_one_snapshot(server: FaultyServer, tmp_path: Pa
     assert set(FIELDS) == set(YahooFundamentals.fields)
 
 
+@pytest.mark.parametrize("cookie_too", [False, True])
 async def test_cookie_and_crumb_are_fetched_once_and_anew_when_they_expire(
-    server: FaultyServer, tmp_path: Path
+    server: FaultyServer, cookie_too: bool
 ) -> None:
-    yahoo = source(server, tmp_path)
+    yahoo = source(server)
     await yahoo.fetch("AAA")
     asked = len(server.asked)
     for symbol in ("BBB", "CCC"):
@@ -87,22 +86,22 @@ async def test_cookie_and_crumb_are_fetched_once_and_anew_when_they_expire(
     assert len(server.asked) == asked + 4
     assert server.paths().count("/v1/test/getcrumb") == 1
     answers(server).crumb = "crumb.2"
+    if cookie_too:
+        answers(server).cookie = "A3=d2"
     assert (await yahoo.fetch("DDD")).price == 18.5
     assert {asked.query["crumb"] for asked in server.asked if "DDD" in asked.path} == {"crumb.1", "crumb.2"}
 
 
-async def test_a_crumb_that_is_never_accepted_is_a_refusal(server: FaultyServer, tmp_path: Path) -> None:
+async def test_a_crumb_that_is_never_accepted_is_a_refusal(server: FaultyServer) -> None:
     answers(server).on_crumb = lambda asked: Reply(200, b"useless")
-    error = await failure(server, tmp_path)
+    error = await failure(server)
     assert (error.failure, error.stop, error.detail) == (
         Failure.UNAUTHORIZED, True, "access refused (401)",
     )  # fmt: skip
 
 
-async def test_only_the_summary_is_asked_for_where_no_series_is_wanted(
-    server: FaultyServer, tmp_path: Path
-) -> None:
-    snapshot = await source(server, tmp_path).fetch("AAA", frozenset({"market_cap"}))
+async def test_only_the_summary_is_asked_for_where_no_series_is_wanted(server: FaultyServer) -> None:
+    snapshot = await source(server).fetch("AAA", frozenset({"market_cap"}))
     assert snapshot.quarterly_eps == ()
     assert not any("timeseries" in path for path in server.paths())
 
@@ -131,10 +130,10 @@ async def test_only_the_summary_is_asked_for_where_no_series_is_wanted(
 )  # fmt: skip
 @pytest.mark.parametrize("page", ["summary", "periods"])
 async def test_each_fault_has_its_name_on_either_page(
-    server: FaultyServer, tmp_path: Path, reply: Reply, expected: Failure, attempts: int, line: str, page: str
+    server: FaultyServer, reply: Reply, expected: Failure, attempts: int, line: str, page: str
 ) -> None:
     setattr(answers(server), f"on_{page}", lambda asked, symbol: reply)
-    error = await failure(server, tmp_path)
+    error = await failure(server)
     assert (error.failure, error.detail) == (expected, line)
     path = {"summary": "quoteSummary", "periods": "timeseries"}[page]
     assert sum(path in asked for asked in server.paths()) == attempts
@@ -142,14 +141,14 @@ async def test_each_fault_has_its_name_on_either_page(
 
 @pytest.mark.parametrize("document", [{"quoteSummary": {"result": []}}, {"quoteSummary": None}, [], 1])
 async def test_a_summary_that_says_nothing_is_of_a_delisted_company(
-    server: FaultyServer, tmp_path: Path, document: Any
+    server: FaultyServer, document: Any
 ) -> None:
     answers(server).on_summary = lambda asked, symbol: of(document)
-    error = await failure(server, tmp_path)
+    error = await failure(server)
     assert (error.failure, error.detail) == (Failure.EMPTY, "nothing known of it: delisted?")
 
 
-async def test_a_fault_that_passes_is_waited_out(server: FaultyServer, tmp_path: Path) -> None:
+async def test_a_fault_that_passes_is_waited_out(server: FaultyServer) -> None:
     seen: list[str] = []
 
     def flaky(asked: Asked, symbol: str) -> Reply:
@@ -157,17 +156,15 @@ async def test_a_fault_that_passes_is_waited_out(server: FaultyServer, tmp_path:
         return {1: Reply(500), 2: Reply(429, headers={"Retry-After": "0"})}.get(len(seen), summary())
 
     answers(server).on_summary = flaky
-    assert (await source(server, tmp_path).fetch("AAA")).price == 18.5
+    assert (await source(server).fetch("AAA")).price == 18.5
     assert len(seen) == 3
 
 
 @pytest.mark.parametrize(
     "reply", [Reply(hang=True), Reply(200, b"x" * 10_000, drip=True)], ids=["silent", "slow drip"]
 )
-async def test_one_deadline_covers_silence_and_a_slow_drip(
-    server: FaultyServer, tmp_path: Path, reply: Reply
-) -> None:
-    yahoo = source(server, tmp_path, timeout_s=0.6, patience=Patience(attempts=1))
+async def test_one_deadline_covers_silence_and_a_slow_drip(server: FaultyServer, reply: Reply) -> None:
+    yahoo = source(server, timeout_s=0.6, patience=Patience(attempts=1))
     await yahoo.fetch("AAA")
     answers(server).on_summary = lambda asked, symbol: reply
     with pytest.raises(ProviderError, match=r"^Yahoo about BBB: no answer within 0\.6 s$") as caught:
@@ -176,43 +173,46 @@ async def test_one_deadline_covers_silence_and_a_slow_drip(
 
 
 async def test_a_server_that_hangs_on_cookie_and_crumb_has_one_deadline_for_both(
-    server: FaultyServer, tmp_path: Path
+    server: FaultyServer,
 ) -> None:
     answers(server).on_crumb = lambda asked: Reply(hang=True)
-    error = await failure(server, tmp_path, timeout_s=0.6, patience=Patience(attempts=1))
+    error = await failure(server, timeout_s=0.6, patience=Patience(attempts=1))
     assert error.failure is Failure.TIMEOUT
     assert not any("quoteSummary" in path for path in server.paths())
 
 
-async def test_nobody_at_home_is_one_line(tmp_path: Path) -> None:
-    error = await failure(FaultyServer("http://127.0.0.1:9"), tmp_path)
+async def test_nobody_at_home_is_one_line() -> None:
+    error = await failure(FaultyServer("http://127.0.0.1:9"))
     assert error.failure is Failure.UNAVAILABLE
     assert error.detail == "no connection (ConnectionError)"
 
 
-async def test_every_request_waits_for_its_turn_and_a_429_holds_back_the_rest(
-    server: FaultyServer, tmp_path: Path
-) -> None:
+async def test_every_request_waits_for_its_turn_and_a_429_holds_back_the_rest(server: FaultyServer) -> None:
     clock = [0.0]
     limit = RateLimit(None, clock=lambda: clock[0])
     answers(server).on_summary = lambda asked, symbol: Reply(429, headers={"Retry-After": "7"})
-    await failure(server, tmp_path, limit=limit, patience=Patience(attempts=1))
+    await failure(server, limit=limit, patience=Patience(attempts=1))
     assert limit.reserve() == 7.0
 
 
-async def test_the_cookies_are_private(server: FaultyServer, tmp_path: Path) -> None:
-    await source(server, tmp_path).fetch("AAA")
-    assert stat.S_IMODE((tmp_path / "private").stat().st_mode) == 0o700
-
-
-def test_a_base_url_is_checked(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="must begin with https://"):
-        source(FaultyServer("http://example.com"), tmp_path)
-
-
-async def test_a_fetch_that_is_given_up_does_not_keep_the_program_waiting(
-    server: FaultyServer, tmp_path: Path
+async def test_no_cookie_is_left_on_disk_for_others_to_unpickle(
+    server: FaultyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from yfinance import cache
+
+    def touched() -> None:
+        raise AssertionError("the cookie cache on disk is used")
+
+    monkeypatch.setattr(cache, "get_cookie_cache", touched)
+    await source(server).fetch("AAA")
+
+
+def test_a_base_url_is_checked() -> None:
+    with pytest.raises(ConfigError, match="must begin with https://"):
+        source(FaultyServer("http://example.com"))
+
+
+async def test_a_fetch_that_is_given_up_does_not_keep_the_program_waiting(server: FaultyServer) -> None:
     import asyncio
 
     arrived = threading.Event()
@@ -222,7 +222,7 @@ async def test_a_fetch_that_is_given_up_does_not_keep_the_program_waiting(
         return Reply(hang=True)
 
     answers(server).on_summary = hang
-    task = asyncio.create_task(source(server, tmp_path).fetch("AAA"))
+    task = asyncio.create_task(source(server).fetch("AAA"))
     while not arrived.is_set():
         await asyncio.sleep(0.01)
     task.cancel()
@@ -244,7 +244,7 @@ def test_a_market_cap_that_is_none_is_absent(absent: Any) -> None:
     Snapshot(symbol="AAA", source="yahoo", fetched_at=1, **fields)
 
 
-def test_nan_in_the_json_itself_is_absent(tmp_path: Path) -> None:
+def test_nan_in_the_json_itself_is_absent() -> None:
     from feeds.http import read_json
 
     body = b'{"quoteSummary": {"result": [{"price": {"marketCap": NaN, "regularMarketPrice": 3}}]}}'

@@ -59,9 +59,10 @@ def periods(series: dict[str, dict[str, Any]]) -> Reply:
 
 
 class YahooAnswers:
-    """Answers as Yahoo does: no data without cookie and crumb. `crumb` is the one that is valid now."""
+    """Answers as Yahoo does: no data without the cookie and the crumb that are valid now."""
 
     def __init__(self) -> None:
+        self.cookie = "A3=d1"
         self.crumb = "crumb.1"
         self.on_crumb: Callable[[Asked], Reply] | None = None
         self.on_summary: Callable[[Asked, str], Reply] = lambda asked, symbol: summary()
@@ -69,13 +70,14 @@ class YahooAnswers:
 
     def __call__(self, asked: Asked) -> Reply:
         symbol = asked.path.rsplit("/", 1)[1]
+        allowed = self.cookie in asked.headers.get("Cookie", "")
         if asked.path == "/v1/test/getcrumb":
             if self.on_crumb is not None:
                 return self.on_crumb(asked)
-            return Reply(200, self.crumb.encode() if "A3=" in asked.headers.get("Cookie", "") else b"")
+            return Reply(200, self.crumb.encode()) if allowed else of(BAD_CRUMB, 401)
         if not asked.path.startswith(("/v10/", "/ws/")):
-            return Reply(404, b"<html>", {"Set-Cookie": "A3=d; Max-Age=3600; Path=/"})
-        if asked.query.get("crumb") != self.crumb:
+            return Reply(404, b"<html>", {"Set-Cookie": f"{self.cookie}; Max-Age=3600; Path=/"})
+        if not allowed or asked.query.get("crumb") != self.crumb:
             return of(BAD_CRUMB, 401)
         on_page = self.on_summary if asked.path.startswith("/v10/finance/quoteSummary/") else self.on_periods
         return on_page(asked, symbol)
