@@ -38,6 +38,7 @@ POSITION_DTYPE = np.dtype(
     [
         ("account", np.int64), ("symbol", np.int64), ("strategy", np.int64), ("quantity", np.int64),
         ("entry_price", np.float64), ("ts_entry", np.int64), ("mark", np.float64), ("stop", np.float64),
+        ("initial_stop", np.float64), ("bars_held", np.int64),
     ]
 )  # fmt: skip
 
@@ -210,7 +211,7 @@ class Desk:
         for row, (a, s) in zip(rows, held, strict=True):
             lot = lots[a, s]
             row["account"], row["symbol"] = a, s
-            for name in ("strategy", "quantity", "ts_entry", "mark", "stop"):
+            for name in ("strategy", "quantity", "ts_entry", "mark", "stop", "initial_stop", "bars_held"):
                 row[name] = lot[name]
             row["entry_price"] = lot["cost"] / MICRO / (lot["bought"] / self._params.units)
         return rows

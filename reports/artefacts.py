@@ -42,18 +42,25 @@ Rows = NDArray[np.void]
 Table = tuple[Sequence[str], Sequence[Column]]
 
 SOMETIMES = (
-    "trades/risk_events.csv", "performance/attribution_sector.csv", "performance/attribution_symbol.csv",
+    "trades/open_positions.csv", "trades/stops.csv", "trades/risk_events.csv",
+    "performance/attribution_sector.csv", "performance/attribution_symbol.csv",
 )  # fmt: skip
+STOP_DTYPE = np.dtype(
+    [("ts", np.int64), ("symbol", np.int64), ("strategy", np.int64), ("ts_entry", np.int64),
+     ("stop", np.float64)]
+)  # fmt: skip
+MICRO = 1e6
 QUALITY_COLUMNS = ("file", "row", "symbol", "date", "reason", "detail")
 _ENDED_EARLY = (OrderStatus.CANCELLED, OrderStatus.EXPIRED, OrderStatus.REJECTED)
 
 
 def write_run(
     directory: Path, recorder: Recorder, summary: Summary, quarantined: Mapping[str, Sequence[Any]],
-    attribution: Attribution | None = None,
+    attribution: Attribution | None = None, *, positions: Rows | None = None, stops: Rows | None = None,
 ) -> list[Path]:  # fmt: skip
     """Write every CSV file of a run under `directory`; return their paths. `attribution`: None where it
-    is not known, then there are no files by sector and symbol."""
+    is not known, then there are no files by sector and symbol. positions: those still open; stops: every
+    change of a stop, None where stops do not move."""
     dates = Dates(recorder.equity().ts)
     tables: dict[str, Table] = {
         "trades/signals.csv": signals_table(recorder, dates),
@@ -71,6 +78,10 @@ def write_run(
     }
     if len(recorder.rows(RiskEvents)):
         tables["trades/risk_events.csv"] = risk_table(recorder, dates)
+    if positions is not None:
+        tables["trades/open_positions.csv"] = positions_table(recorder, dates, positions)
+    if stops is not None:
+        tables["trades/stops.csv"] = stops_table(recorder, dates, stops)
     if attribution is not None:
         tables["performance/attribution_sector.csv"] = parts_table(attribution, "sector")
         tables["performance/attribution_symbol.csv"] = parts_table(attribution, "symbol", "sector")
@@ -154,6 +165,36 @@ def trades_table(recorder: Recorder, dates: Dates) -> Table:
         floats(rows["r_multiple"]), integers(rows["bars_held"]), floats(rows["mae"]), floats(rows["mfe"]),
         _names(Reason, rows["reason"]), money(rows["fees_micro"]), money(rows["income_micro"]),
         floats(rows["initial_stop"]),
+    )  # fmt: skip
+
+
+def positions_table(recorder: Recorder, dates: Dates, rows: Rows) -> Table:
+    """rows: `brokers.desk.POSITION_DTYPE`. profit: on the shares still held, before the costs of selling
+    them; r_multiple: over entry less initial stop."""
+    units = MICRO if recorder.fractional_shares else 1
+    gain = rows["mark"] - rows["entry_price"]
+    risked = rows["entry_price"] - rows["initial_stop"]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        r_multiple = np.where(risked > 0, gain / risked, np.nan)
+    header = (
+        "entry_date", "symbol", "strategy", "account", "quantity", "entry_price", "mark", "value", "profit",
+        "return", "r_multiple", "bars_held", "initial_stop", "stop",
+    )  # fmt: skip
+    return header, (
+        dates(rows["ts_entry"]), chosen(recorder.universe.symbols, rows["symbol"]),
+        chosen(recorder.strategy_names, rows["strategy"]), chosen(recorder.accounts, rows["account"]),
+        shares(rows["quantity"], recorder.fractional_shares), floats(rows["entry_price"]),
+        floats(rows["mark"]), floats(rows["quantity"] / units * rows["mark"]),
+        floats(rows["quantity"] / units * gain), floats(gain / rows["entry_price"]), floats(r_multiple),
+        integers(rows["bars_held"]), floats(rows["initial_stop"]), floats(rows["stop"]),
+    )  # fmt: skip
+
+
+def stops_table(recorder: Recorder, dates: Dates, rows: Rows) -> Table:
+    """rows: `STOP_DTYPE`. A stop is in force from the session after its date."""
+    return ("date", "symbol", "strategy", "entry_date", "stop"), (
+        dates(rows["ts"]), chosen(recorder.universe.symbols, rows["symbol"]),
+        chosen(recorder.strategy_names, rows["strategy"]), dates(rows["ts_entry"]), floats(rows["stop"]),
     )  # fmt: skip
 
 

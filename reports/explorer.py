@@ -3,7 +3,8 @@
 1. One block of bytes: the length of a header (uint32), the header as JSON, then columns of bars.
 2. A column is int32 made small by differences, zigzag-coded and split into four planes of bytes, so that it
    deflates to about a byte a bar. Prices keep five digits of the symbol's typical price, volumes three.
-3. A trade without bars (`trades_without_bars` in run.json) is listed, and says that it has none.
+3. Positions that are still open come after the trades, with the reason "open".
+4. A trade without bars (`trades_without_bars` in run.json) is listed, and says that it has none.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from reports.folder import RunFolder
 
 Int = NDArray[np.int64]
 
+CLOSED, OPEN = "trades/trades.csv", "trades/open_positions.csv"
+_OPEN_NAMES = {"pnl": "profit", "exit_price": "mark"}  # what the file of open positions calls them
 VOLUME_STEPS = 1000  # per factor of ten
 _TRADE_NUMBERS = {  # column of trades.csv -> decimals (None: six significant digits)
     "quantity": None, "entry_price": None, "exit_price": None, "pnl": 2, "return": 5, "r_multiple": 3,
@@ -40,8 +43,7 @@ class _Bars(NamedTuple):
 
 def pack(folder: RunFolder) -> bytes | None:
     """Return the block, None for a run without trades or without bars."""
-    trades = folder.table("trades/trades.csv")
-    if not len(trades) or not folder.has(BARS):
+    if not folder.has(BARS) or not (len(folder.table(CLOSED)) or len(folder.table(OPEN))):
         return None
     bars = _bars(folder)
     header = {
@@ -53,17 +55,25 @@ def pack(folder: RunFolder) -> bytes | None:
 
 
 def _trades(folder: RunFolder) -> dict[str, Any]:
-    trades = folder.table("trades/trades.csv")
+    trades, held = folder.table(CLOSED), folder.table(OPEN)
     names = {
-        key: trades.text(key) for key in ("symbol", "strategy", "entry_date", "exit_date", "exit_reason")
+        key: trades.text(key) + held.text(key)
+        for key in ("symbol", "strategy", "entry_date", "exit_date", "exit_reason")
     }
+    if len(held):  # Their end is that of the run
+        names["exit_date"][len(trades) :] = folder.days[-1:] * len(held)
+        names["exit_reason"][len(trades) :] = ["open"] * len(held)
     fills, first_orders = _fills(folder, names)
     signals, measured = _signals(folder, names, first_orders)
     return {
         "trades": {
             **names,
-            **{key: rounded(trades.numbers(key), places) for key, places in _TRADE_NUMBERS.items()},
+            **{
+                key: rounded(np.append(trades.numbers(key), held.numbers(_OPEN_NAMES.get(key, key))), places)
+                for key, places in _TRADE_NUMBERS.items()
+            },
         },
+        "stops": _stops(folder, names),
         "fills": fills,
         "signals": signals,
         "measured": measured,
@@ -90,6 +100,20 @@ def _fills(folder: RunFolder, names: dict[str, list[str]]) -> tuple[list[list[An
         found.append([[day[i], side[i], quantity[i], price[i], reason[i]] for i in its])
         first_orders.append(int(order[its[0]]) if its else None)
     return found, first_orders
+
+
+def _stops(folder: RunFolder, names: dict[str, list[str]]) -> dict[int, list[list[Any]]]:
+    """Return the stops of trades whose stop moved, as [day from whose end on it held, price]."""
+    table = folder.table("trades/stops.csv")
+    rows = zip(
+        table.text("strategy"), table.text("symbol"), table.text("entry_date"), table.text("date"),
+        rounded(table.numbers("stop"), None), strict=True,
+    )  # fmt: skip
+    moved = defaultdict(list)
+    for *key, day, stop in rows:
+        moved[tuple(key)].append([day, stop])
+    keys = zip(names["strategy"], names["symbol"], names["entry_date"], strict=True)
+    return {i: moved[key] for i, key in enumerate(keys) if key in moved}
 
 
 def _signals(

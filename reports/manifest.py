@@ -75,6 +75,7 @@ def describe_positions(recorder: Recorder, positions: Any) -> list[dict[str, Any
             "entry_date": dates(row["ts_entry"].reshape(1))[0],
             "mark": float(row["mark"]),
             "stop": float(row["stop"]),
+            "initial_stop": float(row["initial_stop"]),
         }
         for row in positions
     ]

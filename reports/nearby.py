@@ -1,6 +1,7 @@
 """The bars around each trade: a second reading of the feed when the run is over.
 
-Memory does not grow with the feed: bars are kept near trades only, `bars_max` of them at most. If that is too
+Memory does not grow with the feed: bars are kept near trades only, `bars_max` of them at most (and those of
+positions that are still open). If that is too
 few, the trades that matter least (smallest |pnl| of each strategy) go without, and are counted.
 """
 
@@ -52,11 +53,13 @@ class Nearby:
 
 def look_again(
     feed: Any, recorder: Recorder, *, slab_rows: int = 1024, bars_max: int = BARS_MAX,
-    others: Sequence[TakesBars] = (),
+    others: Sequence[TakesBars] = (), positions: Rows | None = None,
 ) -> Nearby:  # fmt: skip
     """Read the feed of a finished run once more. An interrupted run is read as far as it went. others: who
-    else wants to see its slabs."""
+    else wants to see its slabs; positions: those still open (`brokers.desk.POSITION_DTYPE`)."""
     windows, left_out = choose_windows(recorder, bars_max)
+    if positions is not None and len(positions):
+        windows = np.vstack((windows, _windows_of(positions, recorder.equity().ts)))
     reader = _Reader(len(recorder.universe), len(recorder.equity().ts), windows)
     asyncio.run(_read(feed, reader, others, slab_rows))
     bars = np.concatenate(reader.bars) if reader.bars else np.empty(0, BAR_DTYPE)
@@ -90,6 +93,12 @@ def choose_windows(recorder: Recorder, bars_max: int) -> tuple[Int, dict[str, in
     out, count = np.unique(trades["strategy"][rank >= enough], return_counts=True)
     names = recorder.strategy_names
     return windows[rank < enough], {names[i]: n for i, n in zip(out.tolist(), count.tolist(), strict=True)}
+
+
+def _windows_of(positions: Rows, ts: Int) -> Int:
+    """Return the windows of positions that are still open: to the end of the run."""
+    first = np.maximum(np.searchsorted(ts, positions["ts_entry"]) - BARS_BEFORE, 0)
+    return np.column_stack((positions["symbol"], first, np.full(len(first), len(ts))))
 
 
 class TakesBars(Protocol):

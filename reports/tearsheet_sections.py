@@ -316,7 +316,8 @@ def explorer(folder: RunFolder) -> Section:
         '<div class="two"><select id="trade-strategy" aria-label="Strategy"><option value="">all strategies'
         '</option></select><select id="trade-order" aria-label="Order"><option value="best-r">best R</option>'
         '<option value="best">largest gain</option><option value="worst">largest loss</option>'
-        '<option value="newest">newest</option><option value="held">held longest</option></select></div>'
+        '<option value="newest">newest</option>'
+        '<option value="open">still open</option><option value="held">held longest</option></select></div>'
         '<div id="trade-count" class="note" aria-live="polite"></div><ol id="trade-list"'
         ' class="list"></ol></div>'
         '<div class="shown"><h3 id="trade-title">Opening…</h3><p id="trade-facts" class="note"></p>'
@@ -325,5 +326,7 @@ def explorer(folder: RunFolder) -> Section:
         '<th class="left">side</th><th>shares</th><th>price</th><th class="left">reason</th></tr></thead>'
         '<tbody id="trade-fills"></tbody></table></div></details></div></div>'
     )
-    sources = ("trades/trades.csv", "trades/signals.csv", "trades/fills.csv", "trades/bars.parquet")
+    files = ("trades/trades.csv", "trades/open_positions.csv", "trades/signals.csv", "trades/fills.csv",
+             "trades/stops.csv", "trades/bars.parquet")  # fmt: skip
+    sources = tuple(name for name in files if folder.has(name))
     return Section("explorer", "Trade explorer", html, sources)

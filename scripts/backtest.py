@@ -28,6 +28,7 @@ from scripts.compilation import compile_ahead
 from scripts.console import note
 from scripts.intrabar import intrabar_spread
 from scripts.progress import Progress, compiled_kernels, telling_of_compilation
+from scripts.stops import moving_stops
 
 if TYPE_CHECKING:
     from brokers.desk import Desk
@@ -235,12 +236,20 @@ def write_files(
     manifest_path.unlink(missing_ok=True)
     threading.Thread(target=deflated_plotly, daemon=True).start()  # Done by the time the tear sheet is
     attribution = attribute(run.recorder)
-    paths = write_run(directory, run.recorder, summary, run.quality.table, attribution)
+    positions = run.desk.open_positions()
+    stops = None
+    if not run.interrupted:
+        stops = moving_stops(run.feed, run.strategies, run.desk.config, run.weights)
+    paths = write_run(
+        directory, run.recorder, summary, run.quality.table, attribution, positions=positions, stops=stops
+    )
     benchmark = None
     if run.benchmark_weights is not None:
         benchmark = SectorReader(run.feed.universe, run.benchmark_weights)
     others = [benchmark] if benchmark else []
-    nearby = look_again(run.feed, run.recorder, slab_rows=run.request.slab_rows, others=others)
+    nearby = look_again(
+        run.feed, run.recorder, slab_rows=run.request.slab_rows, others=others, positions=positions
+    )
     rate = run.settings.backtest.risk_free_rate
     paths += write_evidence(
         directory,

@@ -54,21 +54,24 @@ function search() {
   book.found = [];
   for (let i = 0; i < t.symbol.length; i++) {
     if (strategy && t.strategy[i] !== strategy) continue;
+    if (order === "open" && !isOpen(i)) continue;
     if (wanted && !t.symbol[i].toUpperCase().startsWith(wanted) && !t.entry_date[i].startsWith(wanted)) continue;
     book.found.push(i);
   }
-  const key = { newest: i => -i, best: i => -t.pnl[i], worst: i => t.pnl[i], "best-r": i => -(t.r_multiple[i] ?? -1e9), held: i => -t.bars_held[i] }[order];
+  const key = { newest: i => -i, best: i => -t.pnl[i], worst: i => t.pnl[i], "best-r": i => -(t.r_multiple[i] ?? -1e9), open: i => -(t.r_multiple[i] ?? -1e9), held: i => -t.bars_held[i] }[order];
   if (order === "newest") book.found.sort((a, b) => t.entry_date[a] < t.entry_date[b] ? 1 : t.entry_date[a] > t.entry_date[b] ? -1 : a - b);
   else book.found.sort((a, b) => key(a) - key(b) || a - b);
   list();
 }
+
+const isOpen = i => book.header.trades.exit_reason[i] === "open";
 
 function list() {
   const t = book.header.trades, place = byId("trade-list");
   place.replaceChildren(...book.found.slice(0, SHOWN).map(i => {
     const button = element("button", null, { type: "button", "data-trade": i, "aria-current": String(i === book.chosen) });
     button.append(element("strong", t.symbol[i]), element("span", signedR(t.r_multiple[i]), { class: t.pnl[i] < 0 ? "loss" : "" }),
-      element("span", `${t.entry_date[i]} · ${t.strategy[i].replaceAll("_", " ")} · ${dollars(t.pnl[i])}`, { class: "sub" }));
+      element("span", `${t.entry_date[i]} · ${t.strategy[i].replaceAll("_", " ")} · ${isOpen(i) ? "open · " : ""}${dollars(t.pnl[i])}`, { class: "sub" }));
     button.addEventListener("click", () => showTrade(i));
     const item = element("li"); item.append(button); return item;
   }));
@@ -77,6 +80,14 @@ function list() {
 }
 
 const level = (name, x0, x1, y, colour, dash) => ({ type: "scatter", mode: "lines", x: [x0, x1], y: [y, y], name, line: { color: colour, width: 1.5, dash: dash || "dot" }, hovertemplate: name + " %{y:.4~g}<extra></extra>" });
+
+// A stop that moved: what a close made of it holds from the next bar on.
+function stopOverTime(moved, initial, entry, exit, at) {
+  const x = [entry], y = [initial];
+  for (const [day, price] of moved) { const k = at(day); if (k >= entry && k < exit) { x.push(k + 1); y.push(price); } }
+  x.push(exit); y.push(y[y.length - 1]);
+  return { type: "scatter", mode: "lines", x, y, name: "stop", line: { color: "#b3261e", width: 1.5, shape: "hv" }, hovertemplate: "stop %{y:.4~g}<extra></extra>" };
+}
 
 // An EMA through its value at the signal: onward by its definition, and back while rounding cannot show.
 function ema(bars, at, value, span, name, colour) {
@@ -136,7 +147,9 @@ function showTrade(i, scroll) {
   if (signal) names.forEach((name, k) => { const value = signal[k + 2]; if (value !== null && value !== undefined) m[name] = value; });
   const bars = windowOf(i, m);
   byId("trade-title").textContent = `${t.symbol[i]}, ${t.strategy[i].replaceAll("_", " ")}: ${signedR(t.r_multiple[i])}, ${percent(t.return[i])}, ${dollars(t.pnl[i])}`;
-  byId("trade-facts").textContent = `${t.entry_date[i]} to ${t.exit_date[i]}, ${t.bars_held[i]} bars, ended by ${t.exit_reason[i].replaceAll("_", " ")}. Worst ${percent(t.mae[i])}, best ${percent(t.mfe[i])} while held.`;
+  byId("trade-facts").textContent = isOpen(i)
+    ? `Open since ${t.entry_date[i]}, ${t.bars_held[i]} bars, worth ${number(t.exit_price[i])} a share at the last close, before the costs of selling.`
+    : `${t.entry_date[i]} to ${t.exit_date[i]}, ${t.bars_held[i]} bars, ended by ${t.exit_reason[i].replaceAll("_", " ")}. Worst ${percent(t.mae[i])}, best ${percent(t.mfe[i])} while held.`;
   measurements(i, m, signal);
   fills(i);
   const place = byId("trade-chart");
@@ -158,6 +171,8 @@ function chart(place, i, bars, m, signal) {
     traces.push({ type: "scatter", mode: "markers", x: [known], y: [bars[known].low], name: "signal", marker: { symbol: "diamond", size: 9, color: "#7a5195", line: { color: "#fff", width: 1 } }, hovertemplate: `signal ${signal[0]}<extra></extra>` });
   }
   const entry = at(t.entry_date[i]), exit = at(t.exit_date[i]);
+  const moved = h.stops[i];
+  if (moved && entry >= 0) traces.push(stopOverTime(moved, t.initial_stop[i], entry, exit < 0 ? bars.length - 1 : exit, at));
   if (t.initial_stop[i] !== null && entry >= 0) traces.push(level("initial stop", entry, exit < 0 ? bars.length - 1 : exit, t.initial_stop[i], "#b3261e", "dash"));
   for (const [side, symbol, colour] of [["BUY", "triangle-up", "#009E73"], ["SELL", "triangle-down", NAVY]]) {
     const rows = h.fills[i].filter(fill => fill[1] === side && at(fill[0]) >= 0);

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import time
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from reports.pdf import find_chromium, write_pdf
@@ -75,6 +77,37 @@ def test_the_equity_curve_is_there_without_a_script_and_stays_in_its_place(writt
         drawn = page.value(box.format("#equity .nsewdrag"))
         assert drawn == pytest.approx(still, abs=4)
         assert page.trouble == []
+
+
+def test_an_open_position_is_shown_with_the_stop_as_it_moved(written):
+    (written / "trades/open_positions.csv").write_text(
+        "entry_date,symbol,strategy,account,quantity,entry_price,mark,value,profit,return,r_multiple,"
+        "bars_held,initial_stop,stop\n2024-03-08,BBB,second,second,5,20,20.3,101.5,1.5,0.015,0.15,2,18,19\n"
+    )
+    (written / "trades/stops.csv").write_text(
+        "date,symbol,strategy,entry_date,stop\n2024-03-11,BBB,second,2024-03-08,18.5\n"
+    )
+    write_bars_of(written, "BBB")
+    write_tearsheet(written)
+    with browser() as page:
+        page.open(written / "tearsheet.html")
+        page.value("openExplorer()")
+        page.value("(() => { const s = document.getElementById('trade-order'); s.value = 'open';"
+                   " s.dispatchEvent(new Event('input')); })()")  # fmt: skip
+        page.value("document.querySelector('#trade-list button').click()")
+        page.wait("document.getElementById('trade-facts').textContent.startsWith('Open since 2024-03-08')")
+        stop = page.value("(() => { const t = document.getElementById('trade-chart').data.find(t => t.name"
+                          " === 'stop'); return [t.x, t.y]; })()")  # fmt: skip
+        assert stop == [[1, 3, 3], [18, 18.5, 18.5]]
+        assert page.trouble == []
+
+
+def write_bars_of(folder, symbol):
+    days = ["2024-03-07", "2024-03-08", "2024-03-11", "2024-03-12"]
+    bars = {"symbol": [symbol] * 4, "date": days}
+    for name, value in (("open", 20.0), ("high", 21.0), ("low", 19.0), ("close", 20.2), ("volume", 5e4)):
+        bars[name] = pa.array([value] * 4, pa.float32())
+    pq.write_table(pa.table(bars), folder / "trades/bars.parquet")
 
 
 def test_a_search_without_a_match_says_so(written):

@@ -63,6 +63,33 @@ def test_a_trade_carries_its_signal_and_its_fills(block):
     assert header["signals"] == [["2024-03-07", 0.75, 1.5, 0.1]]
 
 
+def test_open_positions_come_after_the_trades_and_stops_that_moved_with_theirs(tmp_path, monkeypatch):
+    written_run.write(tmp_path, monkeypatch)
+    (tmp_path / "trades/open_positions.csv").write_text(
+        "entry_date,symbol,strategy,account,quantity,entry_price,mark,value,profit,return,r_multiple,"
+        "bars_held,initial_stop,stop\n2024-03-11,BBB,second,second,5,20,20.3,101.5,1.5,0.015,0.15,2,18,19\n"
+    )
+    (tmp_path / "trades/stops.csv").write_text(
+        "date,symbol,strategy,entry_date,stop\n2024-03-11,BBB,second,2024-03-11,18.5\n"
+        "2024-03-12,BBB,second,2024-03-11,19\n2024-03-12,BBB,first,2024-03-11,7\n"
+    )
+    header, _ = opened(pack(RunFolder(tmp_path)))
+    trades = header["trades"]
+    assert trades["symbol"] == [EVIL, "BBB"]
+    assert (trades["exit_reason"][1], trades["exit_date"][1]) == ("open", "2024-03-12")
+    assert (trades["pnl"][1], trades["exit_price"][1], trades["initial_stop"][1]) == (1.5, 20.3, 18)
+    assert trades["mae"][1] is None
+    assert header["stops"] == {"1": [["2024-03-11", 18.5], ["2024-03-12", 19]]}
+
+
+def test_bars_of_open_positions_are_kept_to_the_end(monkeypatch):
+    recorder = made_run.replay(made_run.recorder(), 4)
+    positions = np.zeros(1, [("symbol", np.int64), ("ts_entry", np.int64)])
+    positions["symbol"], positions["ts_entry"] = 1, made_run.DAYS[2]
+    bars = look_again(Feed(), recorder, positions=positions).bars
+    assert bars["row"][bars["symbol"] == 1].tolist() == [0, 1, 2, 3]
+
+
 def test_without_trades_or_bars_there_is_nothing_to_explore(tmp_path, monkeypatch):
     written_run.write(tmp_path, monkeypatch)
     (tmp_path / explorer.BARS).unlink()
