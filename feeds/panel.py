@@ -55,6 +55,11 @@ class PanelFeed:
         return self.panel.ts[self.selection.start : self.selection.stop]
 
     @property
+    def days(self) -> Int:
+        """int64[n_rows], the session of each row as a day number."""
+        return self.panel.day[self.selection.start : self.selection.stop]
+
+    @property
     def n_bars(self) -> int:
         """Valid bars in the selection."""
         chosen, panel = self.selection, self.panel
@@ -67,6 +72,10 @@ class PanelFeed:
         ):
             return sum(meta.symbol_bars[i] for i in chosen.columns)
         return int(count_in_columns(panel, chosen).sum())
+
+    def rows(self, start: int, stop: int) -> Bars:
+        """Return rows [start, stop) of the selection as one slab in memory of its own."""
+        return self._read(self.selection.start + start, self.selection.start + stop)
 
     async def slabs(self, n_rows: int) -> AsyncIterator[Bars]:
         """Yield slabs of at most `n_rows` rows, each in memory of its own."""

@@ -75,6 +75,12 @@ def session_closes(days: Int) -> Int:
     return np.where(known, calendar_closes[at], closes)
 
 
+def previous_session(day: int) -> int:
+    """Return the day number of the XNYS session before a day."""
+    days, _ = _calendar(day - 366, day)
+    return int(days[np.searchsorted(days, day) - 1])
+
+
 def closes_of_years(first: int, last: int) -> Int:
     """Return UTC ns of the close of every session of the years, both included."""
     days, closes = _calendar(day_number(f"{first}-01-01"), day_number(f"{last}-12-31"))

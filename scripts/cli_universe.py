@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,19 @@ import typer
 
 from scripts.app import EXIT_CODES, GLOBALS, Globals, app
 from scripts.options import Json
+
+
+class Leaders(StrEnum):
+    RUSSELL = "russell"
+    SP500 = "sp500"
+
+
+class Timeframe(StrEnum):
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+    YTD = "ytd"
+
 
 RunOnce = Annotated[
     bool, typer.Option("--run-once", help="For schedulers: a refresh always runs once and ends.")
@@ -92,5 +106,32 @@ def refresh_fundamentals(
     options: Globals = context.obj
     return run_refresh_fundamentals(
         symbols, limit=limit, throttle=throttle, json=json,
+        settings_path=options.settings, defaults_path=options.defaults, force=options.force,
+    )  # fmt: skip
+
+
+@app.command(epilog=f"{GLOBALS} {EXIT_CODES}")
+def momentum(
+    context: typer.Context,
+    index: Annotated[Leaders, typer.Argument(metavar="{russell|sp500}", help="The index.")],
+    timeframe: Annotated[Timeframe, typer.Option(help="Change since when.")] = Timeframe.MONTH,
+    limit: Annotated[
+        int, typer.Option(metavar="N", help="Rows of each list: 50, 100, 150, 200; else within 1 to 200.")
+    ] = 50,
+    data: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Price files. Default: what Yahoo's cache holds.")
+    ] = None,
+    benchmark: Annotated[
+        str | None,
+        typer.Option(metavar="PATH:SYMBOL", help="IWM or SPY, where the price files do not hold it."),
+    ] = None,
+    json: Json = False,
+) -> int:
+    """Risers and underperformers of an index against IWM or SPY, with relative volume and strategy scores."""
+    from scripts.momentum import run_momentum
+
+    options: Globals = context.obj
+    return run_momentum(
+        index.value, timeframe=timeframe.value, limit=limit, data=data, benchmark=benchmark, json=json,
         settings_path=options.settings, defaults_path=options.defaults, force=options.force,
     )  # fmt: skip

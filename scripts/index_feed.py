@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from feeds.panel import PanelFeed
     from universe.constituents import Membership
 
+_EPOCH = date(1970, 1, 1).toordinal()
 Open = Callable[[Sequence[str] | None, Any], "PanelFeed"]  # symbols (None: all) and sectors
 
 
@@ -86,6 +87,4 @@ def members_between(membership: Membership, symbols: Sequence[str], first: date,
 
 
 def _days(feed: PanelFeed) -> list[date]:
-    from feeds.sessions import session_days
-
-    return [datetime.fromtimestamp(day * 86_400, UTC).date() for day in session_days(feed.ts).tolist()]
+    return [date.fromordinal(day + _EPOCH) for day in feed.days.tolist()]
