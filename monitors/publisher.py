@@ -187,12 +187,12 @@ class Publisher:
         self._sent_seq, self._sent[row.family] = row.last_seq, row.last_family_seq
 
     def _messages(self, row: StreamRow, skip: int = 0) -> Iterator[wire.Message]:
-        bodies: Iterator[wire.AnyBody]
+        bodies: Sequence[wire.AnyBody]
         if row.family == "bar":
             found = self._bars_of(row.journal_seq)
-            bodies = iter(()) if found is None else wire.bar_bodies(*found, skip)
+            bodies = [] if found is None else wire.bar_bodies(*found, skip)
         else:
-            bodies = iter(wire.unpack(row.payload)[skip:])
+            bodies = wire.unpack(row.payload)[skip:]
         stream, epoch = self._identity
         for i, body in enumerate(bodies, skip):
             yield wire.Message(

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, Literal, NamedTuple, Protocol, TypeVar
 
 import msgspec
@@ -54,7 +54,7 @@ class InvalidFrame(DataError):
     """Bytes from outside that are not a frame of this schema, or hold a value out of bounds."""
 
 
-class Body(Struct, frozen=True, kw_only=True, gc=False, tag_field="family"):
+class Body(Struct, frozen=True, gc=False, tag_field="family"):
     """Base of what a message says; the tag `family` names which."""
 
     @property
@@ -62,7 +62,7 @@ class Body(Struct, frozen=True, kw_only=True, gc=False, tag_field="family"):
         raise NotImplementedError
 
 
-class Signal(Body, frozen=True, kw_only=True, gc=False, tag="signal", tag_field="family"):
+class Signal(Body, frozen=True, gc=False, tag="signal", tag_field="family"):
     """A strategy's decision at the close of the bar. Null: the signal has none."""
 
     symbol: Name
@@ -87,7 +87,7 @@ class Signal(Body, frozen=True, kw_only=True, gc=False, tag="signal", tag_field=
         return f"signal.{self.strategy}.{self.symbol}"
 
 
-class Order(Body, frozen=True, kw_only=True, gc=False, tag="order", tag_field="family"):
+class Order(Body, frozen=True, gc=False, tag="order", tag_field="family"):
     """A change of an order's status."""
 
     symbol: Name
@@ -111,7 +111,7 @@ class Order(Body, frozen=True, kw_only=True, gc=False, tag="order", tag_field="f
         return f"order.{self.symbol}"
 
 
-class Fill(Body, frozen=True, kw_only=True, gc=False, tag="fill", tag_field="family"):
+class Fill(Body, frozen=True, gc=False, tag="fill", tag_field="family"):
     symbol: Name
     strategy: Name
     account: Name
@@ -180,7 +180,7 @@ class Alert(Body, frozen=True, kw_only=True, gc=False, tag="alert", tag_field="f
         return f"alert.{self.rule}"
 
 
-class Bar(Body, frozen=True, kw_only=True, gc=False, tag="bar", tag_field="family"):
+class Bar(Body, frozen=True, gc=False, tag="bar", tag_field="family"):
     symbol: Name
     open: Price
     high: Price
@@ -280,6 +280,7 @@ class Busy(Struct, frozen=True, kw_only=True, gc=False, tag="busy"):
 
 
 _T = TypeVar("_T")
+_BodyT = TypeVar("_BodyT", bound=Body)
 encode = msgspec.msgpack.Encoder().encode
 _MESSAGE = msgspec.msgpack.Decoder(Message)
 _HEARTBEAT = msgspec.msgpack.Decoder(Heartbeat)
@@ -369,69 +370,40 @@ class Names:
 
     def signals(self, event: Signals) -> list[Signal]:
         """Return the signals of a row."""
-        names = event.rows.dtype.names or ()
-        bodies = []
-        for values in event.rows.tolist():
-            row = dict(zip(names, values, strict=True))
-            measured = zip(self._measurements[row["strategy"]], row["details"].tolist(), strict=False)
-            bodies.append(
-                Signal(
-                    symbol=self.symbols[row["symbol"]],
-                    strategy=self.strategies[row["strategy"]],
-                    side=_SIDES[row["side"]],
-                    confidence=row["confidence"] if 0.0 <= row["confidence"] <= 1.0 else None,
-                    order_type=_ORDER_TYPES[row["order_type"]],
-                    tif=_TIFS[row["tif"]],
-                    details={name: value for name, value in measured if abs(value) <= NUMBER_MAX},
-                    **{name: _price(row[name]) for name in _SIGNAL_PRICES},
-                )
-            )
-        return bodies
+        columns = self._columns(event.rows)
+        columns["confidence"] = [x if 0.0 <= x <= 1.0 else None for x in columns["confidence"]]
+        columns["details"] = [
+            {
+                name: value
+                for name, value in zip(self._measurements[strategy], values, strict=False)
+                if -NUMBER_MAX <= value <= NUMBER_MAX
+            }
+            for strategy, values in zip(event.rows["strategy"].tolist(), columns["details"], strict=True)
+        ]
+        return _structs(Signal, columns)
 
     def orders(self, event: Orders) -> list[Order]:
         """Return the changes of orders of a row."""
-        names = event.rows.dtype.names or ()
-        rows = (dict(zip(names, values, strict=True)) for values in event.rows.tolist())
-        return [
-            Order(
-                symbol=self.symbols[row["symbol"]],
-                strategy=self.strategies[row["strategy"]],
-                account=self.accounts[row["account"]],
-                order_id=row["order_id"],
-                side=_SIDES[row["side"]],
-                quantity=row["quantity"],
-                filled=row["filled"],
-                order_type=_ORDER_TYPES[row["type"]],
-                tif=_TIFS[row["tif"]],
-                limit=_price(row["limit"]),
-                status=_STATUSES[row["status"]],
-                reason=_REASONS[row["reason"]],
-                end_reason=_REASONS[row["end_reason"]],
-                binding_cap=_REASONS[row["binding_cap"]],
-                ts_decided_ns=row["ts_decided"],
-            )
-            for row in rows
-        ]
+        columns = self._columns(event.rows)
+        columns["order_type"], columns["ts_decided_ns"] = columns["type"], columns["ts_decided"]
+        return _structs(Order, columns)
 
     def fills(self, event: Fills) -> list[Fill]:
         """Return the fills of a row."""
-        names = event.rows.dtype.names or ()
-        rows = (dict(zip(names, values, strict=True)) for values in event.rows.tolist())
-        return [
-            Fill(
-                symbol=self.symbols[row["symbol"]],
-                strategy=self.strategies[row["strategy"]],
-                account=self.accounts[row["account"]],
-                order_id=row["order_id"],
-                side=_SIDES[row["side"]],
-                quantity=row["quantity"],
-                price=row["price"],
-                value_micro=row["value_micro"],
-                fee_micro=row["fee_micro"],
-                reason=_REASONS[row["reason"]],
-            )
-            for row in rows
-        ]
+        return _structs(Fill, self._columns(event.rows))
+
+    def _columns(self, rows: NDArray[np.void]) -> dict[str, list[Any]]:
+        """Return the columns of records as they are published: numbers as names, NaN as null."""
+        columns = {name: rows[name].tolist() for name in rows.dtype.names or ()}
+        for name, of in (("symbol", self.symbols), ("strategy", self.strategies), ("account", self.accounts)):
+            if name in columns:
+                columns[name] = [of[i] for i in columns[name]]
+        for name, names in _ENUMERATIONS.items():
+            if name in columns:
+                columns[name] = [names[i] for i in columns[name]]
+        for name in _OPTIONAL_PRICES & columns.keys():
+            columns[name] = [x if 0.0 < x <= PRICE_MAX else None for x in columns[name]]
+        return columns
 
     def equity(self, event: EquityEvent, positions: Sequence[HeldPosition]) -> Equity:
         """Return the book at the last row of the event."""
@@ -525,27 +497,34 @@ def sane(bars: Bars) -> NDArray[np.bool_]:
     return cells
 
 
-def bar_bodies(symbols: Sequence[str], bars: Bars, start: int = 0) -> Iterator[Bar]:
-    """Yield the bars of one row that are published, in order of column, from the `start`-th on."""
-    columns = np.flatnonzero(sane(bars))[start:]
-    fields = (getattr(bars, name)[0][columns].tolist() for name in _BAR_FIELDS)
-    for column, open_, high, low, close, volume in zip(columns.tolist(), *fields, strict=True):
-        yield Bar(symbol=symbols[column], open=open_, high=high, low=low, close=close, volume=volume)
+def bar_bodies(symbols: Sequence[str], bars: Bars, start: int = 0) -> list[Bar]:
+    """Return the bars of one row that are published, in order of column, from the `start`-th on."""
+    cells = np.flatnonzero(sane(bars))[start:]
+    columns: dict[str, list[Any]] = {name: getattr(bars, name)[0][cells].tolist() for name in _BAR_FIELDS}
+    columns["symbol"] = [symbols[cell] for cell in cells.tolist()]
+    return _structs(Bar, columns)
 
 
-_BAR_FIELDS = ("open", "high", "low", "close", "volume")
-_SIGNAL_PRICES = (
-    "price_ref", "structure_stop", "stop_distance", "limit", "trigger", "trail", "open_max", "pivot",
-    "target",
-)  # fmt: skip
+def _structs(kind: type[_BodyT], columns: Mapping[str, list[Any]]) -> list[_BodyT]:
+    """Return one struct per row of `columns`, which must hold every field."""
+    fields = (columns[field] for field in kind.__struct_fields__)
+    return [kind(*values) for values in zip(*fields, strict=True)]
 
 
-def _named(kind: Any) -> Mapping[int, Any]:
+def _named(kind: Any) -> Mapping[int, str]:
     return {int(member): member.name.lower() for member in kind}
 
 
-_SIDES, _ORDER_TYPES, _TIFS = _named(Side), _named(OrderType), _named(Tif)
-_STATUSES, _REASONS = _named(OrderStatus), _named(Reason)
+_BAR_FIELDS = ("open", "high", "low", "close", "volume")
+_OPTIONAL_PRICES = {
+    "price_ref", "structure_stop", "stop_distance", "limit", "trigger", "trail", "open_max", "pivot",
+    "target",
+}  # fmt: skip
+_ORDER_TYPES, _REASONS = _named(OrderType), _named(Reason)
+_ENUMERATIONS = {
+    "side": _named(Side), "order_type": _ORDER_TYPES, "type": _ORDER_TYPES, "tif": _named(Tif),
+    "status": _named(OrderStatus), "reason": _REASONS, "end_reason": _REASONS, "binding_cap": _REASONS,
+}  # fmt: skip
 
 
 def _price(value: float) -> float | None:
