@@ -38,15 +38,21 @@ def message(
 ) -> EmailMessage:
     """Return the mail about a run. manifest: what `run.json` says of it; names: its files in `folder`."""
     lead, rows, remarks = _title(manifest), _rows(manifest), _remarks(manifest, folder, names)
+    mail = new_mail(email, lead)
+    mail.set_content(_text(lead, rows, remarks))
+    mail.add_alternative(_html(lead, rows, remarks), subtype="html")
+    return mail
+
+
+def new_mail(email: Email, subject: str) -> EmailMessage:
+    """Return a mail with its headers, without content. Raises ConfigError."""
     mail = EmailMessage(policy=SMTP)
     mail["From"], *mail_to = addresses(email)
     mail["To"] = mail_to
-    mail["Subject"] = printable(f"{email.subject_prefix} {lead}").strip()
+    mail["Subject"] = printable(f"{email.subject_prefix} {subject}").strip()
     mail["Date"] = format_datetime(datetime.now(UTC))
     # With a domain of its own: otherwise the name of this machine is looked up, and told to everyone
     mail["Message-ID"] = make_msgid("smallcap", domain=mail["From"].addresses[0].domain)
-    mail.set_content(_text(lead, rows, remarks))
-    mail.add_alternative(_html(lead, rows, remarks), subtype="html")
     return mail
 
 

@@ -135,3 +135,50 @@ def momentum(
         index.value, timeframe=timeframe.value, limit=limit, data=data, benchmark=benchmark, json=json,
         settings_path=options.settings, defaults_path=options.defaults, force=options.force,
     )  # fmt: skip
+
+
+@app.command(epilog=f"{GLOBALS} {EXIT_CODES}")
+def scan(
+    context: typer.Context,
+    symbols: Annotated[str | None, typer.Option(metavar="A,B", help="Candidates by symbol.")] = None,
+    seed_candidates: Annotated[
+        Path | None,
+        typer.Option(metavar="CSV", help="List of candidates. Default: the one in storage.universe_dir."),
+    ] = None,
+    include_russell: Annotated[
+        bool, typer.Option("--include-russell", help="Add the Russell 2000; see refresh-russell.")
+    ] = False,
+    limit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Screen the first N candidates alone.")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Price files for price, volume and spread. Default: as stated."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="CSV", help="Also write the names that pass to this file.")
+    ] = None,
+    no_persist: Annotated[
+        bool, typer.Option("--no-persist", help="Keep no snapshot of the screen in storage.universe_dir.")
+    ] = False,
+    email: Annotated[bool, typer.Option("--email", help="Mail the screen as settings.email says.")] = False,
+    as_of: Annotated[
+        str | None, typer.Option(metavar="DATE", help="Use what was known on this day; ask no service.")
+    ] = None,
+    json: Json = False,
+) -> int:
+    """Screen candidates by market value, volume, spread, float, sector and exchange: which names?
+
+    Services are asked about whatever is not fresh, within their limits. Ctrl-C keeps what they said, and the
+    same command goes on from there. The limits are the settings universe_criteria.
+    """
+    from scripts.scan import ScanRequest, run_scan
+
+    options: Globals = context.obj
+    request = ScanRequest(
+        symbols=symbols, seed_candidates=seed_candidates, include_russell=include_russell, limit=limit,
+        data=data, output=output, persist=not no_persist, email=email, as_of=as_of, json=json,
+    )  # fmt: skip
+    return run_scan(
+        request, settings_path=options.settings, defaults_path=options.defaults, force=options.force
+    )
