@@ -38,19 +38,23 @@ def corwin_schultz_pair(high_1, low_1, close_1, high_2, low_2):
     return max(spread, 0.0)
 
 
-@routine
+@step
 def spread_estimate(state, s):
     """Return the mean Corwin-Schultz estimate over the last 20 traded bars, capped at 150 bp; 0 before
     there are two bars."""
-    seen = state.bars_seen[s]
+    return mean_spread(state.history, state.symbols[s].bars_seen, s)
+
+
+@routine
+def mean_spread(history, seen, s):
     pairs = min(seen - 1, SPREAD_BARS)
     if pairs < 1:
         return 0.0
-    mask = state.history.shape[1] - 1
+    mask = len(history) - 1
     total = 0.0
     for k in range(pairs, 0, -1):
-        first = state.history[s, (seen - k - 1) & mask]
-        second = state.history[s, (seen - k) & mask]
+        first = history[(seen - k - 1) & mask, s]
+        second = history[(seen - k) & mask, s]
         total += corwin_schultz_pair(
             first[H_HIGH], first[H_LOW], first[H_CLOSE], second[H_HIGH], second[H_LOW]
         )

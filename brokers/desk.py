@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brokers.config import DeskConfig, Mode, SpreadModel
-from brokers.session import CURSOR, session_pass
+from brokers.session import session_pass
 from engine.desk import (
-    AMBIGUOUS,
     MICRO,
-    OVERFLOW,
+    OUTBOX_DTYPES,
     RULES_DTYPE,
     DeskParams,
     DeskState,
@@ -137,9 +136,9 @@ class Desk:
         membership = universe.membership or _everyone(len(universe))
         self._tables = DeskTables(self.weights, rules, sector_of, limits, *membership)
         bars = max(VOL_BARS + 2, int(rules["sma_bars"].max()), int(rules["low_bars"].max()) + 1)
-        self._state = allocate_state(len(self.accounts), len(universe), n, bars, blend=blend)
+        self._state = allocate_state(len(self.accounts), len(universe), n, len(limits), bars, blend=blend)
         self._out = allocate_outbox(1, len(self.accounts), 4096)
-        self._written = [0] * len(self._out.counts)
+        self._written = (0,) * len(OUTBOX_DTYPES)
         self._entry: Callable[..., int] | None = None
         capital = round(config.capital_usd * MICRO)
         cash = np.array([capital]) if blend else _split_money(capital, self.weights)
@@ -166,17 +165,17 @@ class Desk:
         while True:
             out, first, before = self._out, self._written, row
             row = self._entry(tape, market, merged, *fixed, out, row)
-            if self._state.counters[OVERFLOW]:
+            if self._state.counters["overflow"][0]:
                 raise EngineError(
                     "an amount left the range of the ledger (9e12 dollars); check the prices of the feed"
                 )
-            last = self._written = out.counts.tolist()
+            last = self._written = out.counts[0].tolist()
             # Rows are never written again, so that they can be handed out as they are
             parts.append([out[i][first[i] : last[i]] for i in range(len(first))])
             if row == n_rows:
                 break
             self._renew(2 if row == before and not any(first) else 1)
-        self._state.counters[CURSOR] = 0  # A snapshot does not tell how the bars were cut
+        self._state.counters["cursor"] = 0  # A snapshot does not tell how the bars were cut
         columns = parts[0] if len(parts) == 1 else [join_rows(column) for column in zip(*parts, strict=True)]
         return DeskResult._make([*columns, out.equity[:n_rows].copy()])
 
@@ -184,7 +183,7 @@ class Desk:
         """Go on with empty buffers, `factor` times as large."""
         empty = allocate_outbox(1, len(self.accounts), factor * len(self._out.orders))
         self._out = empty._replace(equity=self._out.equity)
-        self._written = [0] * len(empty.counts)
+        self._written = (0,) * len(OUTBOX_DTYPES)
 
     def kill_entries(self, on: bool) -> None:
         """Set the kill switch: from the next row on nothing is bought and waiting entries are cancelled.
@@ -201,12 +200,12 @@ class Desk:
     @property
     def ambiguous_bars(self) -> int:
         """Bars in which stop and target, or entry and stop, could have come in either order."""
-        return int(self._state.counters[AMBIGUOUS])
+        return int(self._state.counters["ambiguous"][0])
 
     def open_positions(self) -> NDArray[np.void]:
         """Return POSITION_DTYPE rows of what is held, by account and symbol."""
         lots = self._state.lots
-        held = np.argwhere(lots["held"] == 1)
+        held = np.argwhere(lots["quantity"] > 0)
         rows = np.zeros(len(held), POSITION_DTYPE)
         for row, (a, s) in zip(rows, held, strict=True):
             lot = lots[a, s]
@@ -225,7 +224,7 @@ class Desk:
             if saved.shape != value.shape:
                 raise EngineError(f"desk state {name} must have shape {value.shape}, was {saved.shape}")
         copies = {name: np.array(state[name]) for name in DeskState._fields}
-        for name in ("accounts", "lots", "orders", "votes"):
+        for name in ("counters", "accounts", "lots", "orders", "plans", "symbols", "votes"):
             copies[name] = records(copies[name])
         self._state = DeskState(**copies)
 

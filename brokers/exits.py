@@ -18,26 +18,26 @@ BEAR_BIT = 1
 @step
 def mean_close(state, s, n_bars):
     """Return the mean of the last `n_bars` closes, summed oldest to newest; NaN with fewer."""
-    seen = state.bars_seen[s]
+    seen = state.symbols[s].bars_seen
     if seen < n_bars:
         return np.nan
-    mask = state.history.shape[1] - 1
+    mask = len(state.history) - 1
     total = 0.0
     for k in range(n_bars, 0, -1):
-        total += state.history[s, (seen - k) & mask, H_CLOSE]
+        total += state.history[(seen - k) & mask, s, H_CLOSE]
     return total / n_bars
 
 
 @step
 def lowest_prior_low(state, s, n_bars):
     """Return the lowest low of the `n_bars` bars before the newest; NaN with fewer."""
-    seen = state.bars_seen[s]
+    seen = state.symbols[s].bars_seen
     if seen < n_bars + 1:
         return np.nan
-    mask = state.history.shape[1] - 1
+    mask = len(state.history) - 1
     lowest = np.inf
     for k in range(n_bars + 1, 1, -1):
-        lowest = min(lowest, state.history[s, (seen - k) & mask, H_LOW])
+        lowest = min(lowest, state.history[(seen - k) & mask, s, H_LOW])
     return lowest
 
 
@@ -86,8 +86,9 @@ def scale_out_quantity(lot, rules, close):
 @step
 def trail(state, lot, rules, s):
     """Raise the stop to k ATR under the highest close since the entry; it acts from the next session."""
-    level = lot.highest_close - rules.trail_atr_multiple * state.atr[s, 0]
-    if state.bars_seen[s] > rules.trail_atr_bars and not level <= lot.stop and level == level:
+    traded = state.symbols[s]
+    level = lot.highest_close - rules.trail_atr_multiple * traded.atr
+    if traded.bars_seen > rules.trail_atr_bars and not level <= lot.stop and level == level:
         lot.stop = level
 
 
@@ -97,66 +98,69 @@ def remember_bar(state, tape, t, atr_bars):
 
     Wilder: the mean of the first n true ranges, then atr += (tr - atr)/n.
     """
-    history, bars_seen = state.history, state.bars_seen
-    mask = history.shape[1] - 1
+    history, symbols = state.history, state.symbols
+    mask = len(history) - 1
     for s in range(tape.close.shape[1]):
         status = tape.status[t, s]
         if status < 2:
             continue
-        seen = bars_seen[s] if status == 2 else np.int64(0)
+        traded = symbols[s]
+        seen = traded.bars_seen if status == 2 else np.int64(0)
+        high, low, close = tape.high[t, s], tape.low[t, s], tape.close[t, s]
         if atr_bars > 0:
-            advance_atr(state.atr, s, seen, atr_bars, tape.high[t, s], tape.low[t, s], tape.close[t, s])
+            advance_atr(traded, seen, atr_bars, high, low, close)
         place = seen & mask
-        history[s, place, 0] = tape.close[t, s]
-        history[s, place, 1] = tape.high[t, s]
-        history[s, place, 2] = tape.low[t, s]
-        history[s, place, 3] = tape.volume[t, s]
-        bars_seen[s] = seen + 1
+        history[place, s, 0] = close
+        history[place, s, 1] = high
+        history[place, s, 2] = low
+        history[place, s, 3] = tape.volume[t, s]
+        traded.bars_seen = seen + 1
 
 
 @step
-def advance_atr(atr, s, seen, n, high, low, close):
+def advance_atr(traded, seen, n, high, low, close):
     if seen > 0:
-        previous = atr[s, 1]
+        previous = traded.atr_close
         tr = max(high, previous) - min(low, previous)
         if seen <= n:
-            atr[s, 0] += tr / n
+            traded.atr += tr / n
         else:
-            atr[s, 0] += (tr - atr[s, 0]) / n
+            traded.atr += (tr - traded.atr) / n
     else:
-        atr[s, 0] = 0.0
-    atr[s, 1] = close
+        traded.atr = 0.0
+    traded.atr_close = close
 
 
 @step
 def rescale_history(state, s, ratio):
     """Restate what is remembered of a symbol in the share basis after a split."""
-    for k in range(state.history.shape[1]):
-        bar = state.history[s, k]
+    for k in range(len(state.history)):
+        bar = state.history[k, s]
         bar[0] /= ratio
         bar[1] /= ratio
         bar[2] /= ratio
         bar[3] *= ratio
-    state.atr[s, 0] /= ratio
-    state.atr[s, 1] /= ratio
+    state.symbols[s].atr /= ratio
+    state.symbols[s].atr_close /= ratio
 
 
 @step
 def move_history(state, old, new):
     """Hand what is remembered of a symbol to the column of its new name, unless that has traded already."""
-    if state.bars_seen[new] > 0:
+    source, target = state.symbols[old], state.symbols[new]
+    if target.bars_seen > 0:
         return
-    for k in range(state.history.shape[1]):
+    for k in range(len(state.history)):
         for j in range(4):
-            state.history[new, k, j] = state.history[old, k, j]
-    state.bars_seen[new] = state.bars_seen[old]
-    state.bars_seen[old] = 0
-    state.atr[new, 0] = state.atr[old, 0]
-    state.atr[new, 1] = state.atr[old, 1]
+            state.history[k, new, j] = state.history[k, old, j]
+    target.bars_seen = source.bars_seen
+    target.atr = source.atr
+    target.atr_close = source.atr_close
+    source.bars_seen = 0
 
 
 @step
 def exit_is_whole(state, a, s):
     """Return whether the whole lot is already on its way out at the market."""
     order = state.orders[a, EXIT, s]
-    return order.live == 1 and order.whole == 1 and order.type == 0
+    return order.quantity > 0 and order.type == 0 and state.plans[a, EXIT, s].whole == 1

@@ -10,19 +10,18 @@ from __future__ import annotations
 import numpy as np
 
 from brokers.costs import fill_price
+from brokers.exits import exit_is_whole
 from engine.desk import (
-    AMBIGUOUS,
     AT_CLOSE,
     AT_OPEN,
-    ENTRIES,
     ENTRY,
     EXIT,
-    EXITS,
+    HELD,
     INTRABAR,
-    LOTS,
-    SESSION,
+    LEAVING,
     emit_order,
     end_order,
+    lowest,
     open_exit,
 )
 from engine.events import OrderStatus, OrderType, Reason, Tif
@@ -44,7 +43,7 @@ NO_LIMIT = np.int64(2**62)
 
 
 @step
-def match(order, phase, open_, high, low, close):
+def match(order, trigger, phase, open_, high, low, close):
     """Return the market price at which an order trades in this phase of the bar, NaN if it does not.
 
     A limit must be traded through inside the bar, a touch does not fill it; a stop is hit by a touch.
@@ -61,10 +60,20 @@ def match(order, phase, open_, high, low, close):
         return order.limit if beyond > 0.0 else np.nan
     if order.type == STOP or order.type == TRAILING:
         if phase == AT_OPEN:
-            return open_ if side * (open_ - order.trigger) >= 0.0 else np.nan
-        beyond = high - order.trigger if side > 0 else order.trigger - low
-        return order.trigger if beyond >= 0.0 else np.nan
+            return open_ if side * (open_ - trigger) >= 0.0 else np.nan
+        beyond = high - trigger if side > 0 else trigger - low
+        return trigger if beyond >= 0.0 else np.nan
     return np.nan
+
+
+@step
+def market_price(order, plan, tape, t, s, phase):
+    """Return what `match` says of the bar of row t. Inside the bar, an order that could have traded at the
+    open and is still there has had its chance."""
+    open_, high, low, close = tape.open[t, s], tape.high[t, s], tape.low[t, s], tape.close[t, s]
+    if phase == INTRABAR and not np.isnan(match(order, plan.trigger, AT_OPEN, open_, high, low, close)):
+        return np.nan
+    return match(order, plan.trigger, phase, open_, high, low, close)
 
 
 @step
@@ -73,8 +82,9 @@ def volume_left(state, params, s, volume):
     if params.participation == np.inf:
         return NO_LIMIT
     allowed = np.int64(np.floor(params.participation * volume * params.units))
-    if state.used[s, 0] == state.counters[SESSION]:
-        allowed -= state.used[s, 1]
+    traded = state.symbols[s]
+    if traded.used_session == state.counters[0].session:
+        allowed -= traded.used
     return max(allowed, np.int64(0))
 
 
@@ -94,62 +104,61 @@ def affordable(cash, price, params):
     return quantity
 
 
-@routine
+@step
 def fill_entry(state, out, params, ts, a, s, market_price, phase, volume):
     """Fill an entry at `market_price` as far as slots, stop, volume and cash allow."""
     account = state.accounts[a]
-    order = state.orders[a, ENTRY, s]
+    order, plan = state.orders[a, ENTRY, s], state.plans[a, ENTRY, s]
     lot = state.lots[a, s]
-    if lot.held == 0:
-        if market_price > order.open_max and phase == AT_OPEN:
-            end_order(state, out, ts, a, ENTRY, s, CANCELLED, ABOVE_LIMIT)
-            return
-        if not account.n_lots < params.max_positions:
-            end_order(state, out, ts, a, ENTRY, s, CANCELLED, SLOT_AT_FILL)
-            return
-    order.attempts += 1
-    wanted = order.quantity - order.filled
-    quantity = min(wanted, volume_left(state, params, s, volume))
-    if quantity > 0:
-        price = market_price
-        if order.type != LIMIT:
-            price = fill_price(state, params, s, 1, market_price, quantity)
-        stop = lot.stop
-        if lot.held == 0:
-            stop = initial_stop(order.structure_stop, order.stop_distance, price, params.individual_stop)
-            if price <= order.structure_stop:
-                end_order(state, out, ts, a, ENTRY, s, CANCELLED, STOP_ABOVE_ENTRY)
-                return
-        bought = min(quantity, affordable(account.cash, price, params))
-        if bought == 0:
-            end_order(state, out, ts, a, ENTRY, s, CANCELLED, CASH_AT_FILL)
-            return
-        buy(state, out, params, ts, a, s, order, bought, price, stop, phase)
-        if bought < quantity:
-            # Cut to what cash buys; the rest is not carried.
-            end_order(state, out, ts, a, ENTRY, s, FILLED, CASH_AT_FILL)
-            return
-        if order.filled == order.quantity:
-            end_order(state, out, ts, a, ENTRY, s, FILLED, 0)
-            return
-        emit_order(state, out, ts, a, s, order, PARTIAL, 0)
-    triggered(order)
-    if order.type == MARKET and order.attempts > params.entry_carry:
-        end_order(state, out, ts, a, ENTRY, s, CANCELLED, CARRY_EXPIRED)
+    end_reason = status = 0
+    if lot.quantity == 0 and phase == AT_OPEN and market_price > plan.open_max:
+        status, end_reason = CANCELLED, ABOVE_LIMIT
+    elif lot.quantity == 0 and not account.n_lots < params.max_positions:
+        status, end_reason = CANCELLED, SLOT_AT_FILL
+    else:
+        plan.attempts += 1
+        quantity = min(order.quantity - order.filled, volume_left(state, params, s, volume))
+        if quantity > 0:
+            price = market_price
+            if order.type != LIMIT:
+                price = fill_price(state, params, s, 1, market_price, quantity)
+            stop = lot.stop
+            if lot.quantity == 0:
+                stop = initial_stop(plan.structure_stop, plan.stop_distance, price, params.individual_stop)
+            bought = min(quantity, affordable(account.cash, price, params))
+            if lot.quantity == 0 and price <= plan.structure_stop:
+                status, end_reason = CANCELLED, STOP_ABOVE_ENTRY
+            elif bought == 0:
+                status, end_reason = CANCELLED, CASH_AT_FILL
+            else:
+                buy(state, out, params, ts, a, s, order, bought, price, stop, phase)
+                if bought < quantity:
+                    # Cut to what cash buys; the rest is not carried.
+                    status, end_reason = FILLED, CASH_AT_FILL
+                elif order.filled == order.quantity:
+                    status = FILLED
+                else:
+                    emit_order(state, out, ts, order, PARTIAL, 0)
+        if status == 0:
+            triggered(order)
+            if order.type == MARKET and plan.attempts > params.entry_carry:
+                status, end_reason = CANCELLED, CARRY_EXPIRED
+    if status != 0:
+        end_order(state, out, ts, a, ENTRY, s, status, end_reason)
 
 
-@routine
+@step
 def fill_exit(state, out, params, ts, a, s, market_price, volume):
     """Fill a sell order at `market_price` as far as volume allows; the rest keeps working."""
-    order = state.orders[a, EXIT, s]
+    order, plan = state.orders[a, EXIT, s], state.plans[a, EXIT, s]
     lot = state.lots[a, s]
-    if order.whole == 1:
+    if plan.whole == 1:
         order.quantity = order.filled + lot.quantity
     wanted = min(order.quantity - order.filled, lot.quantity)
     quantity = wanted
-    if order.attempts < params.exit_waive:
+    if plan.attempts < params.exit_waive:
         quantity = min(wanted, volume_left(state, params, s, volume))
-    order.attempts += 1
+    plan.attempts += 1
     if quantity > 0:
         price = market_price
         if order.type != LIMIT:
@@ -158,10 +167,10 @@ def fill_exit(state, out, params, ts, a, s, market_price, volume):
         if quantity == wanted:
             reason = order.reason
             end_order(state, out, ts, a, EXIT, s, FILLED, 0)
-            if lot.held == 0 and state.orders[a, ENTRY, s].live == 1:
+            if lot.quantity == 0 and state.orders[a, ENTRY, s].quantity > 0:
                 end_order(state, out, ts, a, ENTRY, s, CANCELLED, reason)
             return
-        emit_order(state, out, ts, a, s, order, PARTIAL, 0)
+        emit_order(state, out, ts, order, PARTIAL, 0)
     triggered(order)
 
 
@@ -173,101 +182,66 @@ def triggered(order):
 
 
 @step
-def open_phase(state, out, params, tape, t):
-    """At the open: all exits, symbols ascending, then all entries in gate order."""
+def fill_orders(state, out, params, tape, t, phase):
+    """Fill what trades in this phase of the bar: exits, symbols ascending, then entries in gate order.
+
+    Orders at the market trade at the open. The rest wait for their price at the open and inside the bar, or
+    for the close; day orders that have not traded by then expire.
+    """
     ts = tape.ts[t]
-    n_accounts = len(state.accounts)
-    for a in range(n_accounts):
-        account = state.accounts[a]
-        k = 0
-        while k < account.n_exits:
-            n_before = account.n_exits
-            s = state.lists[EXITS, a, k]
-            if tape.status[t, s] >= 2:
+    for a in range(len(state.accounts)):
+        leaving = state.sets[LEAVING, a]
+        for word in range(len(leaving)):
+            left = leaving[word]
+            while left != 0:
+                s = 64 * word + lowest(left)
+                left &= left - 1
                 order = state.orders[a, EXIT, s]
-                price = match(
-                    order, AT_OPEN, tape.open[t, s], tape.high[t, s], tape.low[t, s], tape.close[t, s]
-                )
-                if not np.isnan(price):
-                    fill_exit(state, out, params, ts, a, s, price, tape.volume[t, s])
-            if account.n_exits == n_before:
-                k += 1
-    for a in range(n_accounts):
+                if order.type == MARKET and phase != AT_OPEN:
+                    continue
+                if tape.status[t, s] >= 2:
+                    plan = state.plans[a, EXIT, s]
+                    price = market_price(order, plan, tape, t, s, phase)
+                    inside = phase == INTRABAR and not np.isnan(price)
+                    if inside and lot_leaves_first(
+                        state.counters[0], params, state.lots[a, s], order, plan, tape, t, s
+                    ):
+                        price = np.nan
+                    before = order.filled
+                    if not np.isnan(price):
+                        fill_exit(state, out, params, ts, a, s, price, tape.volume[t, s])
+                    if phase == AT_CLOSE:
+                        roll_waiting(state, out, tape, t, a, EXIT, s, before)
+                elif phase == AT_CLOSE and order.tif == DAY:
+                    end_order(state, out, ts, a, EXIT, s, CANCELLED, NO_TRADE)
+    for a in range(len(state.accounts)):
         account = state.accounts[a]
         k = 0
         while k < account.n_entries:
-            n_before = account.n_entries
-            s = state.lists[ENTRIES, a, k]
+            s = state.entries[a, k]
             order = state.orders[a, ENTRY, s]
-            if tape.status[t, s] >= 2:
-                price = match(
-                    order, AT_OPEN, tape.open[t, s], tape.high[t, s], tape.low[t, s], tape.close[t, s]
-                )
-                if not np.isnan(price):
-                    fill_entry(state, out, params, ts, a, s, price, AT_OPEN, tape.volume[t, s])
-            elif order.tif == DAY:
-                end_order(state, out, ts, a, ENTRY, s, CANCELLED, NO_TRADE)
-            if account.n_entries == n_before:
+            if order.type != MARKET or phase == AT_OPEN:
+                if tape.status[t, s] >= 2:
+                    price = market_price(order, state.plans[a, ENTRY, s], tape, t, s, phase)
+                    before = order.filled
+                    if not np.isnan(price):
+                        fill_entry(state, out, params, ts, a, s, price, phase, tape.volume[t, s])
+                    if phase == AT_CLOSE:
+                        roll_waiting(state, out, tape, t, a, ENTRY, s, before)
+                elif order.tif == DAY:
+                    end_order(state, out, ts, a, ENTRY, s, CANCELLED, NO_TRADE)
+            if order.quantity > 0:
                 k += 1
 
 
 @routine
-def waiting_phase(state, out, params, tape, t, phase):
-    """Inside the bar or at its close: orders that wait for a price, exits before entries.
-
-    An order that filled partly at the open has had its chance in this bar.
-    """
-    ts = tape.ts[t]
-    for place in (EXIT, ENTRY):
-        which = EXITS if place == EXIT else ENTRIES
-        for a in range(len(state.accounts)):
-            account = state.accounts[a]
-            k = 0
-            while k < (account.n_exits if place == EXIT else account.n_entries):
-                s = state.lists[which, a, k]
-                order = state.orders[a, place, s]
-                if tape.status[t, s] >= 2 and order.type != MARKET:
-                    before = order.filled
-                    price = np.nan
-                    at_open = match(order, AT_OPEN, tape.open[t, s], 0.0, 0.0, 0.0)
-                    if phase == AT_CLOSE or np.isnan(at_open):
-                        price = match(
-                            order, phase, tape.open[t, s], tape.high[t, s], tape.low[t, s],
-                            tape.close[t, s],
-                        )  # fmt: skip
-                    inside = place == EXIT and phase == INTRABAR and not np.isnan(price)
-                    if inside and lot_leaves_first(
-                        state,
-                        params,
-                        state.lots[a, s],
-                        order,
-                        tape.open[t, s],
-                        tape.high[t, s],
-                        tape.low[t, s],
-                    ):
-                        price = np.nan
-                    if not np.isnan(price):
-                        if place == EXIT:
-                            fill_exit(state, out, params, ts, a, s, price, tape.volume[t, s])
-                        else:
-                            fill_entry(state, out, params, ts, a, s, price, phase, tape.volume[t, s])
-                    if order.live == 1 and order.filled == before and phase == AT_CLOSE:
-                        roll_waiting(state, out, tape, t, a, place, s)
-                    elif order.live == 1 and phase == AT_CLOSE and order.tif == DAY:
-                        end_order(state, out, ts, a, place, s, EXPIRED, 0)
-                elif phase == AT_CLOSE and order.type != MARKET and order.tif == DAY:
-                    end_order(state, out, ts, a, place, s, CANCELLED, NO_TRADE)
-                if order.live == 1:
-                    k += 1
-
-
-@step
-def lot_leaves_first(state, params, lot, order, open_, high, low):
+def lot_leaves_first(counters, params, lot, order, plan, tape, t, s):
     """Return whether the lot's own stop or target comes before an exit order that fills inside the bar.
 
     What gaps through goes at the open. Of two levels on one side of the market the nearer comes first; of
     two on opposite sides, the one that the intrabar policy takes.
     """
+    open_, high, low = tape.open[t, s], tape.high[t, s], tape.low[t, s]
     if open_ <= lot.stop or open_ >= lot.target:
         return True
     hit_stop = low <= lot.stop
@@ -276,53 +250,56 @@ def lot_leaves_first(state, params, lot, order, open_, high, low):
     if order.type == LIMIT:
         target_nearer = hit_target and lot.target <= order.limit
         if hit_stop and not target_nearer:
-            state.counters[AMBIGUOUS] += 1
+            counters.ambiguous += 1
         return target_nearer or (hit_stop and down_first)
-    stop_nearer = hit_stop and lot.stop >= order.trigger
+    stop_nearer = hit_stop and lot.stop >= plan.trigger
     if hit_target and not stop_nearer:
-        state.counters[AMBIGUOUS] += 1
+        counters.ambiguous += 1
     return stop_nearer or (hit_target and not down_first)
 
 
-@step
-def roll_waiting(state, out, tape, t, a, place, s):
-    """After a session without a fill: day orders expire, trailing triggers follow the market."""
+@routine
+def roll_waiting(state, out, tape, t, a, place, s, filled_before):
+    """At the close of a session: day orders expire, triggers of trailing orders without a fill follow the
+    market."""
     order = state.orders[a, place, s]
+    if order.quantity == 0:
+        return
     if order.tif == DAY:
         end_order(state, out, tape.ts[t], a, place, s, EXPIRED, 0)
-    elif order.type == TRAILING:
+    elif order.type == TRAILING and order.filled == filled_before:
+        plan = state.plans[a, place, s]
         if order.side > 0:
-            order.trigger = min(order.trigger, tape.low[t, s] + order.trail)
+            plan.trigger = min(plan.trigger, tape.low[t, s] + plan.trail)
         else:
-            order.trigger = max(order.trigger, tape.high[t, s] - order.trail)
+            plan.trigger = max(plan.trigger, tape.high[t, s] - plan.trail)
 
 
 @step
 def stop_phase(state, out, params, tape, t):
     """Test the stop and target of every lot against the bar."""
     for a in range(len(state.accounts)):
-        account = state.accounts[a]
-        k = 0
-        while k < account.n_lots:
-            s = state.lists[LOTS, a, k]
-            lot = state.lots[a, s]
-            high = tape.high[t, s]
-            # Nearly all lots end here; false for a level or a bar that is not there
-            if not (tape.low[t, s] <= lot.stop or high > lot.target or tape.open[t, s] >= lot.target):
-                k += 1
-                continue
-            n_before = account.n_lots
-            exit_order = state.orders[a, EXIT, s]
-            # A whole lot that is being sold at the market needs no stop: it is one exit.
-            leaving = exit_order.live == 1 and exit_order.whole == 1 and exit_order.type == MARKET
-            if tape.status[t, s] >= 2 and not leaving:
-                test_lot(state, out, params, tape, t, a, s)
-            if account.n_lots == n_before:
-                k += 1
+        held = state.sets[HELD, a]
+        for word in range(len(held)):
+            left = held[word]
+            while left != 0:
+                s = 64 * word + lowest(left)
+                left &= left - 1
+                lot = state.lots[a, s]
+                # Nearly all lots pass; false for a level or a bar that is not there
+                if (
+                    tape.low[t, s] <= lot.stop
+                    or tape.high[t, s] > lot.target
+                    or tape.open[t, s] >= lot.target
+                ):
+                    test_lot(state, out, params, tape, t, a, s)
 
 
 @routine
 def test_lot(state, out, params, tape, t, a, s):
+    # A whole lot that is being sold at the market needs no stop: it is one exit.
+    if tape.status[t, s] < 2 or exit_is_whole(state, a, s):
+        return
     lot = state.lots[a, s]
     open_, high, low = tape.open[t, s], tape.high[t, s], tape.low[t, s]
     entered = lot.ts_entry == tape.ts[t]
@@ -339,10 +316,10 @@ def test_lot(state, out, params, tape, t, a, s):
         hit_target = high > lot.target
         if entered and lot.phase == INTRABAR and hit_stop:
             # The low may have come before the entry.
-            state.counters[AMBIGUOUS] += 1
+            state.counters[0].ambiguous += 1
             hit_stop = params.intrabar == WORST or tape.close[t, s] <= lot.stop
         if hit_stop and hit_target:
-            state.counters[AMBIGUOUS] += 1
+            state.counters[0].ambiguous += 1
             if params.intrabar == WORST:
                 hit_target = False
             elif params.intrabar == BEST:
@@ -362,15 +339,15 @@ def test_lot(state, out, params, tape, t, a, s):
         return
     ts = tape.ts[t]
     for place in (ENTRY, EXIT):
-        if state.orders[a, place, s].live == 1:
+        if state.orders[a, place, s].quantity > 0:
             end_order(state, out, ts, a, place, s, CANCELLED, reason)
     kind = LIMIT if reason == BY_TARGET else STOP
     order = open_exit(state, a, s, lot.quantity, 1, kind, 1, reason, ts)
     order.limit = lot.target if reason == BY_TARGET else np.nan
     fill_exit(state, out, params, ts, a, s, price, tape.volume[t, s])
-    if order.live == 1:
+    if order.quantity > 0:
         # What the bar's volume could not take is sold at the following opens.
         order.type = MARKET
         order.limit = np.nan
         if order.filled == 0:
-            emit_order(state, out, ts, a, s, order, 0, 0)
+            emit_order(state, out, ts, order, 0, 0)

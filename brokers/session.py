@@ -20,23 +20,22 @@ from brokers.exits import (
     scale_out_quantity,
     trail,
 )
-from brokers.matching import open_phase, stop_phase, waiting_phase
+from brokers.matching import fill_orders, stop_phase
 from engine.desk import (
     ACTIVE,
     AT_CLOSE,
+    AT_OPEN,
     COOLDOWN,
-    ENTRIES,
     ENTRY,
     EXIT,
     HALTED,
+    HELD,
     INTRABAR,
-    LOTS,
-    O_SIGNALS,
-    SESSION,
     emit_order,
     emit_rejection,
     emit_risk,
     end_order,
+    lowest,
     open_exit,
 )
 from engine.events import OrderStatus, OrderType, Reason, RiskKind
@@ -51,11 +50,9 @@ from engine.ledger import (
     write_equity,
 )
 from engine.slab import ActionKind
-from risk.gate import gate_buy, precedes
-from risk.sizing import adv_usd
+from risk.gate import gate_buy, rank_buys
 from strategies.aggregation import blend_row
 
-CURSOR = 5  # DeskState.counters: signals of the slab consumed so far
 SPLIT, DIVIDEND, RENAME = int(ActionKind.SPLIT), int(ActionKind.DIVIDEND), int(ActionKind.RENAME)
 DELIST_FIRST, DELIST_LAST = int(ActionKind.DELIST_PROCEEDS), int(ActionKind.DELIST_UNKNOWN)
 CANCELLED = int(OrderStatus.CANCELLED)
@@ -81,12 +78,15 @@ def session_pass(tape, market, signals, params, tables, state, out, row):
     while action < len(tape.actions) and tape.actions[action].row < row:
         action += 1
     atr_bars = 0
+    any_rules = False
     for i in range(len(tables.rules)):
+        any_rules = any_rules or tables.rules[i].on != 0
         if tables.rules[i].trail_atr_multiple > 0.0:
             atr_bars = tables.rules[i].trail_atr_bars
+    counters = state.counters[0]
     for t in range(row, n_rows):
         ts = tape.ts[t]
-        first = state.counters[CURSOR]
+        first = counters.cursor
         last = first
         while last < len(signals) and signals[last].ts == ts:
             last += 1
@@ -95,28 +95,29 @@ def session_pass(tape, market, signals, params, tables, state, out, row):
             next_action += 1
         if not has_room(state, out, n_accounts, last - first, next_action - action):
             return t
-        state.counters[SESSION] += 1
+        counters.session += 1
         if params.killed:
             for a in range(n_accounts):
                 cancel_entries(state, out, ts, a, KILL_SWITCH)
         for k in range(action, next_action):
             apply_action(state, out, params, ts, tape.actions[k])
         action = next_action
-        open_phase(state, out, params, tape, t)
-        waiting_phase(state, out, params, tape, t, INTRABAR)
-        stop_phase(state, out, params, tape, t)
-        waiting_phase(state, out, params, tape, t, AT_CLOSE)
+        for phase in range(AT_OPEN, AT_CLOSE + 1):
+            fill_orders(state, out, params, tape, t, phase)
+            if phase == INTRABAR:
+                stop_phase(state, out, params, tape, t)
         remember_bar(state, tape, t, atr_bars)
         for a in range(n_accounts):
             gross, overdue = close_lots(state, params, tape, t, a)
             if overdue > 0:
                 delist_missing(state, out, params, ts, a)
                 gross = value_of_lots(state, params, a)
-            write_equity(state.accounts[a], gross, out.equity[t, a])
+            write_equity(state.accounts[a], counters, gross, out.equity[t, a])
             portfolio_stop(state, out, params, ts, a, market[t])
-            apply_exit_rules(state, out, params, tables, tape, t, a, market[t])
+            if any_rules:
+                apply_exit_rules(state, out, tables, tape, t, a, market[t])
         take_signals(state, out, params, tables, tape, t, signals, first, last, market[t])
-        state.counters[CURSOR] = last
+        counters.cursor = last
     return n_rows
 
 
@@ -127,9 +128,11 @@ def has_room(state, out, n_accounts, n_signals, n_actions):
     for a in range(n_accounts):
         account = state.accounts[a]
         busy += account.n_lots + account.n_entries + account.n_exits
-    written = 0
-    for k in range(len(out.counts)):
-        written = max(written, out.counts[k])
+    counts = out.counts[0]
+    written = max(
+        counts.orders, counts.fills, counts.rejections, counts.cashflows, counts.trades, counts.risk,
+        counts.signals,
+    )  # fmt: skip
     return written + 6 * busy + 8 * n_accounts <= len(out.orders)
 
 
@@ -143,7 +146,7 @@ def apply_action(state, out, params, ts, action):
         elif action.kind == DIVIDEND:
             pay_dividend(state, out, params, ts, a, s, action.value)
         elif action.kind == RENAME:
-            rename_account(state, a, s, np.int64(action.value))
+            rename_account(state, out, ts, a, s, np.int64(action.value))
         elif action.kind >= DELIST_FIRST and action.kind <= DELIST_LAST:
             delist_account(state, out, params, ts, a, s, action.kind, action.value)
     if action.kind == SPLIT:
@@ -155,177 +158,183 @@ def apply_action(state, out, params, ts, action):
 @routine
 def delist_missing(state, out, params, ts, a):
     """Pay out lots whose symbol has had no bar for `delist_after` sessions, as of unknown cause."""
-    account = state.accounts[a]
-    k = 0
-    while k < account.n_lots:
-        s = state.lists[LOTS, a, k]
-        if state.lots[a, s].missing >= params.delist_after:
-            delist_account(state, out, params, ts, a, s, DELIST_LAST, 0.0)
-        else:
-            k += 1
+    for word in range(state.sets.shape[2]):
+        left = state.sets[HELD, a, word]
+        while left != 0:
+            s = 64 * word + lowest(left)
+            left &= left - 1
+            if state.lots[a, s].missing >= params.delist_after:
+                delist_account(state, out, params, ts, a, s, DELIST_LAST, 0.0)
 
 
-@routine
+@step
 def portfolio_stop(state, out, params, ts, a, market):
     """Advance the portfolio stop: active, halted until flat, cooling down, re-armed."""
     account = state.accounts[a]
-    if account.state == ACTIVE:
-        drawdown = 1.0 - account.equity / account.hwm_risk
-        if drawdown <= 0.0:
-            account.warned = 0
-        if account.warned < 1 and drawdown >= params.warning_1:
-            account.warned = 1
-            emit_risk(state, out, ts, a, WARNED, drawdown, params.warning_1)
-        if account.warned < 2 and drawdown >= params.warning_2:
-            account.warned = 2
-            emit_risk(state, out, ts, a, WARNED, drawdown, params.warning_2)
-        if drawdown >= params.portfolio_stop:
-            account.state = HALTED
-            emit_risk(state, out, ts, a, TO_HALTED, drawdown, params.portfolio_stop)
-            cancel_entries(state, out, ts, a, HALTED_PORTFOLIO)
-            if params.portfolio_action == LIQUIDATE or params.portfolio_action == HALVE:
-                for k in range(account.n_lots):
-                    s = state.lists[LOTS, a, k]
-                    quantity = state.lots[a, s].quantity
-                    whole = 1
-                    if params.portfolio_action == HALVE:
-                        quantity = quantity // 2
-                        whole = 0
-                    queue_exit(state, out, ts, a, s, quantity, whole, PORTFOLIO_STOP)
-    elif account.state == HALTED:
+    if account.state != ACTIVE:
+        rearm(state, out, params, ts, a, market)
+        return
+    drawdown = 1.0 - account.equity / account.hwm_risk
+    if drawdown <= 0.0:
+        account.warned = 0
+    if drawdown >= params.warning_1 or drawdown >= params.portfolio_stop:
+        warn_or_halt(state, out, params, ts, a, drawdown)
+
+
+@routine
+def warn_or_halt(state, out, params, ts, a, drawdown):
+    account = state.accounts[a]
+    if account.warned < 1 and drawdown >= params.warning_1:
+        account.warned = 1
+        emit_risk(state, out, ts, a, WARNED, drawdown, params.warning_1)
+    if account.warned < 2 and drawdown >= params.warning_2:
+        account.warned = 2
+        emit_risk(state, out, ts, a, WARNED, drawdown, params.warning_2)
+    if not drawdown >= params.portfolio_stop:
+        return
+    account.state = HALTED
+    emit_risk(state, out, ts, a, TO_HALTED, drawdown, params.portfolio_stop)
+    cancel_entries(state, out, ts, a, HALTED_PORTFOLIO)
+    if params.portfolio_action != LIQUIDATE and params.portfolio_action != HALVE:
+        return
+    for word in range(state.sets.shape[2]):
+        left = state.sets[HELD, a, word]
+        while left != 0:
+            s = 64 * word + lowest(left)
+            left &= left - 1
+            quantity = state.lots[a, s].quantity
+            whole = 1
+            if params.portfolio_action == HALVE:
+                quantity = quantity // 2
+                whole = 0
+            queue_exit(state, out, ts, a, s, quantity, whole, PORTFOLIO_STOP)
+
+
+@routine
+def rearm(state, out, params, ts, a, market):
+    account = state.accounts[a]
+    if account.state == HALTED:
         if account.n_lots == 0:
             account.state = COOLDOWN
             account.cooldown_left = params.rearm_sessions
             emit_risk(state, out, ts, a, TO_COOLDOWN, float(params.rearm_sessions), np.nan)
-    else:
-        account.cooldown_left -= 1
-        waits = params.rearm_regime and market & BEAR_BIT != 0
-        if account.cooldown_left <= 0 and not waits:
-            account.state = ACTIVE
-            account.hwm_risk = account.equity
-            account.warned = 0
-            emit_risk(state, out, ts, a, REARMED, account.equity / 1e6, np.nan)
+        return
+    account.cooldown_left -= 1
+    waits = params.rearm_regime and market & BEAR_BIT != 0
+    if account.cooldown_left <= 0 and not waits:
+        account.state = ACTIVE
+        account.hwm_risk = account.equity
+        account.warned = 0
+        emit_risk(state, out, ts, a, REARMED, account.equity / 1e6, np.nan)
 
 
 @step
 def cancel_entries(state, out, ts, a, reason):
     """Cancel every waiting entry of an account."""
     while state.accounts[a].n_entries > 0:
-        s = state.lists[ENTRIES, a, 0]
-        end_order(state, out, ts, a, ENTRY, s, CANCELLED, reason)
+        end_order(state, out, ts, a, ENTRY, state.entries[a, 0], CANCELLED, reason)
 
 
-@routine
+@step
 def queue_exit(state, out, ts, a, s, quantity, whole, reason):
     """Queue a market sell for the next open; a whole exit replaces what else works for the lot."""
     if quantity < 1 or exit_is_whole(state, a, s):
         return
-    if state.orders[a, EXIT, s].live == 1:
+    if state.orders[a, EXIT, s].quantity > 0:
         if whole == 0:
             return
         end_order(state, out, ts, a, EXIT, s, CANCELLED, reason)
-    if whole == 1 and state.orders[a, ENTRY, s].live == 1:
+    if whole == 1 and state.orders[a, ENTRY, s].quantity > 0:
         end_order(state, out, ts, a, ENTRY, s, CANCELLED, reason)
     order = open_exit(state, a, s, quantity, whole, MARKET, 1, reason, ts)
-    emit_order(state, out, ts, a, s, order, 0, 0)
+    emit_order(state, out, ts, order, 0, 0)
 
 
 @step
-def apply_exit_rules(state, out, params, tables, tape, t, a, market):
+def apply_exit_rules(state, out, tables, tape, t, a, market):
     """Evaluate the exit rules of every lot whose symbol traded."""
-    account = state.accounts[a]
-    for k in range(account.n_lots):
-        s = state.lists[LOTS, a, k]
-        if tape.status[t, s] < 2:
-            continue
-        lot = state.lots[a, s]
-        rules = tables.rules[lot.strategy]
-        if rules.on == 0:
-            continue
-        close = tape.close[t, s]
-        note_gain(lot, rules, close)
-        reason = exit_reason(state, lot, rules, s, close, market)
-        if reason != 0:
-            queue_exit(state, out, tape.ts[t], a, s, lot.quantity, 1, reason)
-            continue
-        quantity = scale_out_quantity(lot, rules, close)
-        if quantity > 0 and state.orders[a, EXIT, s].live == 0:
-            lot.scaled = 1
-            queue_exit(state, out, tape.ts[t], a, s, quantity, 0, SCALE_OUT)
-        if rules.trail_atr_multiple > 0.0:
-            trail(state, lot, rules, s)
+    held = state.sets[HELD, a]
+    for word in range(len(held)):
+        left = held[word]
+        while left != 0:
+            s = 64 * word + lowest(left)
+            left &= left - 1
+            lot = state.lots[a, s]
+            rules = tables.rules[lot.strategy]
+            if rules.on == 0 or tape.status[t, s] < 2:
+                continue
+            close = tape.close[t, s]
+            note_gain(lot, rules, close)
+            reason = exit_reason(state, lot, rules, s, close, market)
+            quantity = lot.quantity
+            whole = 1
+            if reason == 0:
+                quantity = scale_out_quantity(lot, rules, close)
+                whole = 0
+                reason = SCALE_OUT
+                if state.orders[a, EXIT, s].quantity > 0:
+                    quantity = np.int64(0)
+                if rules.trail_atr_multiple > 0.0:
+                    trail(state, lot, rules, s)
+            if quantity > 0:
+                lot.scaled = max(lot.scaled, 1 - whole)
+                queue_exit(state, out, tape.ts[t], a, s, quantity, whole, reason)
 
 
 @step
 def take_signals(state, out, params, tables, tape, t, signals, first, last, market):
     """Carry out this session's signals: sells first, then the blend, then buys through the gate."""
     ts = tape.ts[t]
-    blend = params.blend == 1
+    if params.blend == 1:
+        for k in range(first, last):
+            sell_own_lot(state, out, ts, signals[k])
+        start = out.counts[0].signals
+        last = start + blend_row(state, out, params, tables.weights, ts, signals, first, last)
+        first = start
+        signals = out.signals
     for k in range(first, last):
         if signals[k].side < 0:
-            sell_signal(state, out, ts, signals[k], blend)
-    if not blend:
-        gate_buys(state, out, params, tables, tape, t, signals, first, last, market)
-        return
-    start = out.counts[O_SIGNALS]
-    n = blend_row(state, out, params, tables.weights, ts, signals, first, last)
-    for k in range(start, start + n):
-        if out.signals[k].side < 0:
-            sell_signal(state, out, ts, out.signals[k], False)
-    gate_buys(state, out, params, tables, tape, t, out.signals, start, start + n, market)
+            a = signals[k].strategy if params.blend == 0 else np.int64(0)
+            sell_signal(state, out, ts, a, signals[k])
+    n = rank_buys(state, tables, signals, first, last, out.candidates, out.precedence)
+    for k in range(n):
+        signal = signals[out.candidates[out.precedence[k]].signal]
+        a = signal.strategy if params.blend == 0 else np.int64(0)
+        status = tape.status[t, signal.symbol]
+        gate_buy(state, out, params, tables, ts, a, signal, status, market)
+
+
+@routine
+def sell_own_lot(state, out, ts, signal):
+    """Raw SELLs of a blend close only lots of the strategy that gave them; the rest is the aggregator's to
+    decide and to record."""
+    lot = state.lots[0, signal.symbol]
+    if signal.side < 0 and lot.quantity > 0 and lot.strategy == signal.strategy:
+        sell_signal(state, out, ts, np.int64(0), signal)
 
 
 @step
-def sell_signal(state, out, ts, signal, own_lots_only):
-    """Turn a SELL into an exit of the lot, or record why there is nothing to do.
-
-    `own_lots_only`: raw signals of a blend close only lots of the strategy that gave them; the rest is
-    the aggregator's to decide and to record.
-    """
+def sell_signal(state, out, ts, a, signal):
+    """Turn a SELL into an exit of the lot, or record why there is nothing to do."""
     s = signal.symbol
-    a = signal.strategy if signal.strategy < len(state.accounts) else np.int64(0)
-    if own_lots_only:
-        a = np.int64(0)
-    lot = state.lots[a, s]
-    if own_lots_only and (lot.held == 0 or lot.strategy != signal.strategy):
-        return
-    if lot.held == 0:
-        if state.orders[a, ENTRY, s].live == 1:
+    quantity = state.lots[a, s].quantity
+    if quantity == 0:
+        if state.orders[a, ENTRY, s].quantity > 0:
             end_order(state, out, ts, a, ENTRY, s, CANCELLED, BY_SIGNAL)
         else:
             emit_rejection(state, out, ts, a, s, signal.strategy, -1, NOT_HELD, np.nan, np.nan)
-    elif state.orders[a, EXIT, s].live == 1 and (exit_is_whole(state, a, s) or signal.order_type != MARKET):
+    elif exit_is_whole(state, a, s) or (
+        signal.order_type != MARKET and state.orders[a, EXIT, s].quantity > 0
+    ):
         emit_rejection(state, out, ts, a, s, signal.strategy, -1, EXIT_PENDING, np.nan, np.nan)
     elif signal.order_type == MARKET:
-        queue_exit(state, out, ts, a, s, lot.quantity, 1, BY_SIGNAL)
+        queue_exit(state, out, ts, a, s, quantity, 1, BY_SIGNAL)
     else:
-        order = open_exit(state, a, s, lot.quantity, 1, signal.order_type, signal.tif, BY_SIGNAL, ts)
+        order = open_exit(state, a, s, quantity, 1, signal.order_type, signal.tif, BY_SIGNAL, ts)
         order.limit = signal.limit
-        order.trigger = signal.trigger
-        order.trail = signal.trail
-        if signal.order_type == TRAILING and np.isnan(order.trigger):
-            order.trigger = signal.price_ref - signal.trail
-        emit_order(state, out, ts, a, s, order, 0, 0)
-
-
-@step
-def gate_buys(state, out, params, tables, tape, t, signals, first, last, market):
-    """Show the BUYs of one close to the gate in its order of precedence."""
-    chosen, adv = out.chosen, out.adv
-    n = 0
-    for k in range(first, last):
-        if signals[k].side > 0:
-            adv_new = adv_usd(state, signals[k].symbol)
-            j = n
-            while j > 0 and precedes(signals[k], adv_new, signals[chosen[j - 1]], adv[j - 1], tables.weights):
-                chosen[j] = chosen[j - 1]
-                adv[j] = adv[j - 1]
-                j -= 1
-            chosen[j] = k
-            adv[j] = adv_new
-            n += 1
-    for j in range(n):
-        signal = signals[chosen[j]]
-        a = signal.strategy if params.blend == 0 else np.int64(0)
-        status = tape.status[t, signal.symbol]
-        gate_buy(state, out, params, tables, tape.ts[t], a, signal, status, market)
+        plan = state.plans[a, EXIT, s]
+        plan.trigger = signal.trigger
+        plan.trail = signal.trail
+        if signal.order_type == TRAILING and np.isnan(plan.trigger):
+            plan.trigger = signal.price_ref - signal.trail
+        emit_order(state, out, ts, order, 0, 0)

@@ -5,9 +5,10 @@ The desk is one compiled pass over the slab (`brokers.session`), made of step fu
 arrays, so a snapshot is a copy and resuming is exact.
 
 Accounts are numbered a, symbols s, strategies i. There is at most one lot, one entry order and one exit
-order per account and symbol, so each lives at a fixed place and needs no searching. The lists in
-`DeskState.lists` name the occupied places: lots and exits in ascending symbol order, entries in the order
-in which the gate accepted them.
+order per account and symbol, so each lives at a fixed place and needs no searching; a place whose quantity
+is 0 is empty. `DeskState.sets` says which places hold a lot or an exit order, one bit per symbol, so that
+they are visited in ascending order; `DeskState.entries` lists the entries in the order in which the gate
+accepted them.
 """
 
 from __future__ import annotations
@@ -33,36 +34,58 @@ _I, _F = np.int64, np.float64
 MICRO = 1_000_000
 
 ENTRY, EXIT = 0, 1  # places in DeskState.orders[a]
-LOTS, ENTRIES, EXITS = 0, 1, 2  # lists in DeskState.lists
+HELD, LEAVING = 0, 1  # DeskState.sets: places with a lot, with an exit order
 ACTIVE, HALTED, COOLDOWN = 0, 1, 2  # account states of the portfolio stop
-SEQ, ORDER_ID, SESSION, AMBIGUOUS, OVERFLOW = 0, 1, 2, 3, 4  # DeskState.counters
 AT_OPEN, INTRABAR, AT_CLOSE = 0, 1, 2  # phases of a session in which an order can fill
 H_CLOSE, H_HIGH, H_LOW, H_VOLUME = 0, 1, 2, 3  # last axis of DeskState.history
 
+# `cursor`: signals of the slab consumed so far. `overflow`: an amount left the range of int64.
+COUNTERS_DTYPE = np.dtype(
+    [
+        ("seq", _I), ("order_id", _I), ("session", _I), ("ambiguous", _I), ("overflow", _I), ("cursor", _I),
+    ]
+)  # fmt: skip
+# `names`, `spendable` and `committed` are the gate's sums, right in the session `summed` or `committed_in`.
 ACCOUNT_DTYPE = np.dtype(
     [
         ("cash", _I), ("gross", _I), ("equity", _I), ("hwm_risk", _I), ("hwm", _I), ("state", _I),
         ("cooldown_left", _I), ("warned", _I), ("n_lots", _I), ("n_entries", _I), ("n_exits", _I),
+        ("summed", _I), ("names", _I), ("spendable", _F), ("committed_in", _I), ("committed", _F),
     ]
 )  # fmt: skip
 # Prices and share counts are in today's split basis. `bought` and `sold` are float64 because a split can
-# make them fractional; `quantity`, what is held, is always whole.
+# make them fractional; `quantity`, what is held, is always whole. What every session reads comes first.
 LOT_DTYPE = np.dtype(
     [
-        ("held", _I), ("strategy", _I), ("quantity", _I), ("bought", _F), ("sold", _F), ("cost", _I),
-        ("proceeds", _I), ("fees", _I), ("income", _I), ("ts_entry", _I), ("phase", _I), ("bars_held", _I),
-        ("missing", _I), ("stop", _F), ("initial_stop", _F), ("target", _F), ("pivot", _F), ("mark", _F),
-        ("first_price", _F), ("highest_close", _F), ("low", _F), ("high", _F), ("scaled", _I), ("quick", _I),
+        ("quantity", _I), ("mark", _F), ("stop", _F), ("target", _F), ("low", _F), ("high", _F),
+        ("highest_close", _F), ("missing", _I), ("bars_held", _I), ("phase", _I), ("ts_entry", _I),
+        ("strategy", _I), ("bought", _F), ("sold", _F), ("cost", _I), ("proceeds", _I), ("fees", _I),
+        ("income", _I), ("initial_stop", _F), ("pivot", _F), ("first_price", _F), ("scaled", _I),
+        ("quick", _I),
     ]
 )  # fmt: skip
-WORKING_DTYPE = np.dtype(
+# What a working order needs besides the row that was last published about it.
+PLAN_DTYPE = np.dtype(
     [
-        ("live", _I), ("order_id", _I), ("strategy", _I), ("side", _I), ("quantity", _I), ("filled", _I),
-        ("type", _I), ("tif", _I), ("limit", _F), ("trigger", _F), ("trail", _F), ("open_max", _F),
-        ("pivot", _F), ("target", _F), ("structure_stop", _F), ("stop_distance", _F), ("ref", _F),
-        ("attempts", _I), ("reason", _I), ("binding_cap", _I), ("ts_decided", _I), ("whole", _I),
+        ("trigger", _F), ("trail", _F), ("open_max", _F), ("pivot", _F), ("target", _F),
+        ("structure_stop", _F), ("stop_distance", _F), ("ref", _F), ("attempts", _I), ("whole", _I),
     ]
 )  # fmt: skip
+SYMBOL_DTYPE = np.dtype(
+    [
+        ("bars_seen", _I),  # traded bars since the last reset; the head of the symbol's history
+        ("atr", _F),
+        ("atr_close", _F),  # the close that the ATR was last advanced with
+        ("used_session", _I),
+        ("used", _I),  # quantity filled in that session by all accounts
+    ]
+)
+COUNTS_DTYPE = np.dtype(
+    [(name, _I) for name in ("orders", "fills", "rejections", "cashflows", "trades", "risk", "signals")]
+)
+CANDIDATE_DTYPE = np.dtype(
+    [("signal", _I), ("confidence", _F), ("weight", _F), ("adv", _F), ("symbol", _I), ("strategy", _I)]
+)
 RULES_DTYPE = np.dtype(
     [("on", _I)]
     + [(name, _F if isinstance(value, float) else _I) for name, value in ExitRules()._asdict().items()]
@@ -122,22 +145,23 @@ class DeskTables(NamedTuple):
 class DeskState(NamedTuple):
     """Everything that outlives a row."""
 
-    counters: NDArray[np.int64]  # [8]
+    counters: NDArray[np.void]  # COUNTERS_DTYPE[1]
     accounts: NDArray[np.void]  # ACCOUNT_DTYPE[A]
     lots: NDArray[np.void]  # LOT_DTYPE[A, N]
-    orders: NDArray[np.void]  # WORKING_DTYPE[A, 2, N]
-    lists: NDArray[np.int64]  # [3, A, N]
-    history: NDArray[np.float64]  # [N, H, 4] ring of traded bars: close, high, low, volume; H: a power of 2
-    bars_seen: NDArray[np.int64]  # [N] traded bars since the last reset; the ring's head
-    atr: NDArray[np.float64]  # [N, 2] Wilder ATR and the close it was last advanced with
-    used: NDArray[np.int64]  # [N, 2] session, and quantity filled in it by all accounts
+    orders: NDArray[np.void]  # ORDER_DTYPE[A, 2, N]
+    plans: NDArray[np.void]  # PLAN_DTYPE[A, 2, N]
+    sets: NDArray[np.int64]  # [2, A, N / 64 rounded up], a bit per symbol
+    entries: NDArray[np.int64]  # [A, N] symbols with an entry order, in gate order
+    symbols: NDArray[np.void]  # SYMBOL_DTYPE[N]
+    history: NDArray[np.float64]  # [H, N, 4] rings of traded bars: close, high, low, volume; H: a power of 2
+    sector_usd: NDArray[np.float64]  # [A, sectors] part of `ACCOUNT_DTYPE.committed` in each sector
     votes: NDArray[np.void]  # SIGNAL_DTYPE[N, S] last signal per strategy (blend only)
     vote_session: NDArray[np.int64]  # [N, S] session of that signal, -1 for none
     shares: NDArray[np.float64]  # [N, S] voters' shares of the lot held or pending (blend only)
 
 
 class Outbox(NamedTuple):
-    """What the pass writes. `counts` holds the rows used of each buffer, in this order."""
+    """What the pass writes."""
 
     orders: NDArray[np.void]
     fills: NDArray[np.void]
@@ -147,68 +171,85 @@ class Outbox(NamedTuple):
     risk: NDArray[np.void]
     signals: NDArray[np.void]
     equity: NDArray[np.int64]  # [K, A, 3]: cash, gross, equity
-    counts: NDArray[np.int64]  # [7]
-    chosen: NDArray[np.int64]  # scratch of the gate: candidates of a close in order of precedence
-    adv: NDArray[np.float64]  # scratch of the gate: their dollar volumes
+    counts: NDArray[np.void]  # COUNTS_DTYPE[1], rows used of the buffers above
+    candidates: NDArray[np.void]  # scratch of the gate: CANDIDATE_DTYPE, the BUYs of a close
+    precedence: NDArray[np.int64]  # scratch of the gate: their order
 
 
 OUTBOX_DTYPES = (
     ORDER_DTYPE, FILL_DTYPE, REJECTION_DTYPE, CASHFLOW_DTYPE, TRADE_DTYPE, RISK_DTYPE, SIGNAL_DTYPE,
 )  # fmt: skip
-O_ORDERS, O_FILLS, O_REJECTIONS, O_CASHFLOWS, O_TRADES, O_RISK, O_SIGNALS = range(7)
+
+
+@step
+def lowest(bits):
+    """Return the place of the lowest bit that is set: a product with a de Bruijn number moves a part of it
+    that occurs nowhere else to the top six bits."""
+    return _PLACES[((bits & -bits) * _DE_BRUIJN >> 58) & 63]
+
+
+_DE_BRUIJN = 0x03F79D71B4CB0A89
+_PLACES = np.empty(64, _I)
+for _place in range(64):
+    _PLACES[(_DE_BRUIJN << _place >> 58) & 63] = _place
+
+
+@step
+def include(words, s):
+    """Put symbol `s` into a set."""
+    words[s >> 6] |= np.int64(1) << (s & 63)
+
+
+@step
+def exclude(words, s):
+    """Take symbol `s` out of a set."""
+    words[s >> 6] &= ~(np.int64(1) << (s & 63))
 
 
 @step
 def next_seq(counters):
     """Return the next number of the desk's log."""
-    seq = counters[SEQ]
-    counters[SEQ] = seq + 1
+    seq = counters.seq
+    counters.seq = seq + 1
     return seq
 
 
 @step
-def emit_order(state, out, ts, a, s, order, status, end_reason):
+def next_order_id(counters):
+    """Return the number of a new order."""
+    order_id = counters.order_id
+    counters.order_id = order_id + 1
+    return order_id
+
+
+@step
+def emit_order(state, out, ts, order, status, end_reason):
     """Record a change of status of a working order."""
-    write_order(state.counters, out.orders, out.counts, ts, a, s, order, status, end_reason)
+    write_order(state.counters[0], out.orders, out.counts[0], ts, order, status, end_reason)
 
 
 @routine
-def write_order(counters, rows, counts, ts, a, s, order, status, end_reason):
-    n = counts[O_ORDERS]
-    counts[O_ORDERS] = n + 1
-    row = rows[n]
-    row.seq = next_seq(counters)
-    row.ts = ts
-    row.order_id = order.order_id
-    row.account = a
-    row.symbol = s
-    row.strategy = order.strategy
-    row.side = order.side
-    row.quantity = order.quantity
-    row.filled = order.filled
-    row.type = order.type
-    row.tif = order.tif
-    row.limit = order.limit
-    row.status = status
-    row.reason = order.reason
-    row.end_reason = end_reason
-    row.binding_cap = order.binding_cap
-    row.ts_decided = order.ts_decided
+def write_order(counters, rows, counts, ts, order, status, end_reason):
+    order.seq = next_seq(counters)
+    order.ts = ts
+    order.status = status
+    order.end_reason = end_reason
+    rows[counts.orders] = order
+    counts.orders += 1
 
 
 @step
 def emit_rejection(state, out, ts, a, s, strategy, side, reason, value, limit):
     """Record a signal that became no order, with the numbers behind the refusal."""
     write_rejection(
-        state.counters, out.rejections, out.counts, ts, a, s, strategy, side, reason, value, limit
+        state.counters[0], out.rejections, out.counts[0], ts, a, s, strategy, side, reason, value, limit
     )
 
 
 @routine
 def write_rejection(counters, rows, counts, ts, a, s, strategy, side, reason, value, limit):
-    n = counts[O_REJECTIONS]
-    counts[O_REJECTIONS] = n + 1
-    row = rows[n]
+    row = rows[counts.rejections]
+    counts.rejections += 1
     row.seq = next_seq(counters)
     row.ts = ts
     row.account = a
@@ -223,10 +264,10 @@ def write_rejection(counters, rows, counts, ts, a, s, strategy, side, reason, va
 @step
 def emit_risk(state, out, ts, a, kind, value, limit):
     """Record a change of an account's risk state."""
-    n = out.counts[O_RISK]
-    out.counts[O_RISK] = n + 1
-    row = out.risk[n]
-    row.seq = next_seq(state.counters)
+    counts = out.counts[0]
+    row = out.risk[counts.risk]
+    counts.risk += 1
+    row.seq = next_seq(state.counters[0])
     row.ts = ts
     row.account = a
     row.kind = kind
@@ -235,17 +276,49 @@ def emit_risk(state, out, ts, a, kind, value, limit):
 
 
 @step
-def list_insert(symbols, n, s):
-    """Insert `s` into the ascending list `symbols[:n]`."""
-    k = n
-    while k > 0 and symbols[k - 1] > s:
-        symbols[k] = symbols[k - 1]
-        k -= 1
-    symbols[k] = s
+def open_exit(state, a, s, quantity, whole, kind, tif, reason, ts):
+    """Put a sell order for the lot of (a, s) into its place and return it."""
+    include(state.sets[LEAVING, a], s)
+    state.accounts[a].n_exits += 1
+    order = state.orders[a, EXIT, s]
+    order.order_id = next_order_id(state.counters[0])
+    order.account = a
+    order.symbol = s
+    order.strategy = state.lots[a, s].strategy
+    order.side = -1
+    order.quantity = quantity
+    order.filled = 0
+    order.type = kind
+    order.tif = tif
+    order.limit = np.nan
+    order.reason = reason
+    order.binding_cap = 0
+    order.ts_decided = ts
+    plan = state.plans[a, EXIT, s]
+    plan.trigger = np.nan
+    plan.trail = np.nan
+    plan.attempts = 0
+    plan.whole = whole
+    return order
 
 
 @step
-def list_remove(symbols, n, s):
+def end_order(state, out, ts, a, place, s, status, end_reason):
+    """Take a working order out of its place, recording how it ended."""
+    order = state.orders[a, place, s]
+    emit_order(state, out, ts, order, status, end_reason)
+    order.quantity = 0
+    account = state.accounts[a]
+    if place == ENTRY:
+        leave_queue(state.entries[a], account.n_entries, s)
+        account.n_entries -= 1
+    else:
+        exclude(state.sets[LEAVING, a], s)
+        account.n_exits -= 1
+
+
+@step
+def leave_queue(symbols, n, s):
     """Remove `s` from `symbols[:n]`, keeping the order of the rest."""
     k = 0
     while symbols[k] != s:
@@ -254,64 +327,27 @@ def list_remove(symbols, n, s):
         symbols[j] = symbols[j + 1]
 
 
-@step
-def open_exit(state, a, s, quantity, whole, kind, tif, reason, ts):
-    """Put a sell order for the lot of (a, s) into its place and return it."""
-    account = state.accounts[a]
-    list_insert(state.lists[EXITS, a], account.n_exits, s)
-    account.n_exits += 1
-    order = state.orders[a, EXIT, s]
-    order.live = 1
-    order.order_id = state.counters[ORDER_ID]
-    state.counters[ORDER_ID] += 1
-    order.strategy = state.lots[a, s].strategy
-    order.side = -1
-    order.quantity = quantity
-    order.filled = 0
-    order.type = kind
-    order.tif = tif
-    order.limit = np.nan
-    order.trigger = np.nan
-    order.trail = np.nan
-    order.attempts = 0
-    order.reason = reason
-    order.binding_cap = 0
-    order.ts_decided = ts
-    order.whole = whole
-    return order
-
-
-@step
-def end_order(state, out, ts, a, place, s, status, end_reason):
-    """Take a working order out of its place, recording how it ended."""
-    order = state.orders[a, place, s]
-    order.live = 0
-    emit_order(state, out, ts, a, s, order, status, end_reason)
-    account = state.accounts[a]
-    if place == ENTRY:
-        list_remove(state.lists[ENTRIES, a], account.n_entries, s)
-        account.n_entries -= 1
-    else:
-        list_remove(state.lists[EXITS, a], account.n_exits, s)
-        account.n_exits -= 1
-
-
 def allocate_state(
-    n_accounts: int, n_symbols: int, n_strategies: int, history_bars: int, *, blend: bool
+    n_accounts: int, n_symbols: int, n_strategies: int, n_sectors: int, history_bars: int, *, blend: bool
 ) -> DeskState:
     """Return the state of a desk that has done nothing yet; it remembers at least `history_bars` bars."""
     ring = 1 << (history_bars - 1).bit_length()  # Finding a place in a power of two takes no division
     n_votes = n_symbols if blend else 0
+    symbols = np.zeros(n_symbols, SYMBOL_DTYPE)
+    for name in ("atr", "atr_close"):
+        symbols[name] = np.nan
+    symbols["used_session"] = -1
     return DeskState(
-        counters=np.zeros(8, _I),
+        counters=records(np.zeros(1, COUNTERS_DTYPE)),
         accounts=records(np.zeros(n_accounts, ACCOUNT_DTYPE)),
         lots=records(np.zeros((n_accounts, n_symbols), LOT_DTYPE)),
-        orders=records(np.zeros((n_accounts, 2, n_symbols), WORKING_DTYPE)),
-        lists=np.zeros((3, n_accounts, n_symbols), _I),
-        history=np.zeros((n_symbols, ring, 4)),
-        bars_seen=np.zeros(n_symbols, _I),
-        atr=np.full((n_symbols, 2), np.nan),
-        used=np.full((n_symbols, 2), -1, _I),
+        orders=records(np.zeros((n_accounts, 2, n_symbols), ORDER_DTYPE)),
+        plans=records(np.zeros((n_accounts, 2, n_symbols), PLAN_DTYPE)),
+        sets=np.zeros((2, n_accounts, -(-n_symbols // 64)), _I),
+        entries=np.zeros((n_accounts, n_symbols), _I),
+        symbols=records(symbols),
+        history=np.zeros((ring, n_symbols, 4)),
+        sector_usd=np.zeros((n_accounts, n_sectors)),
         votes=records(np.zeros((n_votes, n_strategies), SIGNAL_DTYPE)),
         vote_session=np.full((n_votes, n_strategies), -1, _I),
         shares=np.zeros((n_votes, n_strategies)),
@@ -324,8 +360,8 @@ def allocate_outbox(n_rows: int, n_accounts: int, capacity: int) -> Outbox:
         [
             *(records(np.zeros(capacity, dtype)) for dtype in OUTBOX_DTYPES),
             np.zeros((n_rows, n_accounts, 3), _I),
-            np.zeros(len(OUTBOX_DTYPES), _I),
+            records(np.zeros(1, COUNTS_DTYPE)),
+            records(np.zeros(capacity, CANDIDATE_DTYPE)),
             np.zeros(capacity, _I),
-            np.zeros(capacity),
         ]
     )

@@ -16,15 +16,13 @@ from engine.desk import (
     COOLDOWN,
     ENTRY,
     EXIT,
-    LOTS,
+    HELD,
+    LEAVING,
     MICRO,
-    O_CASHFLOWS,
-    O_FILLS,
-    O_TRADES,
-    OVERFLOW,
     end_order,
-    list_insert,
-    list_remove,
+    exclude,
+    include,
+    lowest,
     next_seq,
 )
 from engine.events import CashKind, OrderStatus, Reason
@@ -41,17 +39,33 @@ PROCEEDS, MERGER = int(ActionKind.DELIST_PROCEEDS), int(ActionKind.DELIST_MERGER
 NASDAQ = int(ActionKind.DELIST_PERFORMANCE_NASDAQ)
 # What holders recover after a delisting for performance (Shumway 1997; Shumway and Warther 1999).
 RECOVERY_NYSE, RECOVERY_NASDAQ = 0.70, 0.45
-VALUE_MAX_USD = 9.0e12  # int64 micro-dollars end at 9.2e12
+VALUE_MAX_USD = 9.0e12  # of one fill or lot; int64 micro-dollars end at 9.22e12
+AMOUNT_MAX = 9.2e18  # of a sum, micro-dollars
 
 
 @step
 def money(quantity, price, units, counters):
     """Return the value of `quantity` at `price` in micro-dollars, rounded half to even."""
-    value = quantity / units * price
+    value = shares_of(quantity, units) * price
     if not abs(value) < VALUE_MAX_USD:
-        counters[OVERFLOW] = 1
+        counters.overflow = 1
         return np.int64(0)
     return np.int64(np.rint(value * MICRO))
+
+
+@step
+def shares_of(quantity, units):
+    """Return a quantity in shares. Division by one is left out: it takes as long as the rest of `money`."""
+    return float(quantity) if units == 1.0 else quantity / units
+
+
+@step
+def add(total, amount, counters):
+    """Return the sum of two amounts in micro-dollars, noting when it leaves the range of int64."""
+    # In floating point: compiled code may take for granted that whole numbers never wrap around
+    if not abs(float(total) + float(amount)) < AMOUNT_MAX:
+        counters.overflow = 1
+    return total + amount
 
 
 @step
@@ -61,22 +75,22 @@ def fee_of(value, params):
 
 
 @step
-def emit_fill(state, out, ts, a, s, order, quantity, price, value, fee):
+def emit_fill(state, out, ts, order, quantity, price, value, fee):
     """Record a fill and count it against the bar's volume."""
-    session = state.counters[2]
-    if state.used[s, 0] != session:
-        state.used[s, 0] = session
-        state.used[s, 1] = 0
-    state.used[s, 1] += quantity
+    counters, counts = state.counters[0], out.counts[0]
+    traded = state.symbols[order.symbol]
+    if traded.used_session != counters.session:
+        traded.used_session = counters.session
+        traded.used = 0
+    traded.used += quantity
     order.filled += quantity
-    n = out.counts[O_FILLS]
-    out.counts[O_FILLS] = n + 1
-    row = out.fills[n]
-    row.seq = next_seq(state.counters)
+    row = out.fills[counts.fills]
+    counts.fills += 1
+    row.seq = next_seq(counters)
     row.ts = ts
     row.order_id = order.order_id
-    row.account = a
-    row.symbol = s
+    row.account = order.account
+    row.symbol = order.symbol
     row.strategy = order.strategy
     row.side = order.side
     row.quantity = quantity
@@ -89,16 +103,15 @@ def emit_fill(state, out, ts, a, s, order, quantity, price, value, fee):
 @step
 def buy(state, out, params, ts, a, s, order, quantity, price, stop, phase):
     """Book a bought quantity; the first fill of an order opens the lot with its stop."""
-    account = state.accounts[a]
+    account, counters = state.accounts[a], state.counters[0]
     lot = state.lots[a, s]
-    value = money(quantity, price, params.units, state.counters)
+    value = money(quantity, price, params.units, counters)
     fee = fee_of(value, params)
-    account.cash -= value + fee
-    emit_fill(state, out, ts, a, s, order, quantity, price, value, fee)
-    if lot.held == 0:
-        lot.held = 1
+    account.cash = add(account.cash, -(value + fee), counters)
+    emit_fill(state, out, ts, order, quantity, price, value, fee)
+    if lot.quantity == 0:
+        plan = state.plans[a, ENTRY, s]
         lot.strategy = order.strategy
-        lot.quantity = 0
         lot.bought = 0.0
         lot.sold = 0.0
         lot.cost = 0
@@ -111,8 +124,8 @@ def buy(state, out, params, ts, a, s, order, quantity, price, stop, phase):
         lot.missing = 0
         lot.stop = stop
         lot.initial_stop = stop
-        lot.target = order.target
-        lot.pivot = order.pivot
+        lot.target = plan.target
+        lot.pivot = plan.pivot
         lot.mark = price
         lot.first_price = price
         lot.highest_close = np.nan
@@ -120,7 +133,7 @@ def buy(state, out, params, ts, a, s, order, quantity, price, stop, phase):
         lot.high = price
         lot.scaled = 0
         lot.quick = 0
-        list_insert(state.lists[LOTS, a], account.n_lots, s)
+        include(state.sets[HELD, a], s)
         account.n_lots += 1
     lot.quantity += quantity
     lot.bought += quantity
@@ -131,12 +144,12 @@ def buy(state, out, params, ts, a, s, order, quantity, price, stop, phase):
 @step
 def sell(state, out, params, ts, a, s, order, quantity, price):
     """Book a sold quantity; the trade is closed with the last share."""
-    account = state.accounts[a]
+    account, counters = state.accounts[a], state.counters[0]
     lot = state.lots[a, s]
-    value = money(quantity, price, params.units, state.counters)
+    value = money(quantity, price, params.units, counters)
     fee = fee_of(value, params)
-    account.cash += value - fee
-    emit_fill(state, out, ts, a, s, order, quantity, price, value, fee)
+    account.cash = add(account.cash, value - fee, counters)
+    emit_fill(state, out, ts, order, quantity, price, value, fee)
     lot.quantity -= quantity
     lot.sold += quantity
     lot.proceeds += value
@@ -150,16 +163,15 @@ def sell(state, out, params, ts, a, s, order, quantity, price):
 @step
 def close_trade(state, out, params, ts, a, s, reason):
     """Record the round trip of an emptied lot and free its place."""
-    account = state.accounts[a]
+    account, counts = state.accounts[a], out.counts[0]
     lot = state.lots[a, s]
     pnl = lot.proceeds + lot.income - lot.cost - lot.fees
-    shares = lot.bought / params.units
+    shares = shares_of(lot.bought, params.units)
     entry = lot.cost / MICRO / shares
-    sold = lot.sold / params.units
-    n = out.counts[O_TRADES]
-    out.counts[O_TRADES] = n + 1
-    row = out.trades[n]
-    row.seq = next_seq(state.counters)
+    sold = shares_of(lot.sold, params.units)
+    row = out.trades[counts.trades]
+    counts.trades += 1
+    row.seq = next_seq(state.counters[0])
     row.ts_entry = lot.ts_entry
     row.ts_exit = ts
     row.account = a
@@ -179,20 +191,19 @@ def close_trade(state, out, params, ts, a, s, reason):
     row.mfe = max(lot.high / entry - 1.0, 0.0)
     row.initial_stop = lot.initial_stop
     row.reason = reason
-    lot.held = 0
     lot.quantity = 0
-    list_remove(state.lists[LOTS, a], account.n_lots, s)
+    exclude(state.sets[HELD, a], s)
     account.n_lots -= 1
 
 
 @step
 def cash_flow(state, out, ts, a, s, strategy, kind, quantity, per_share, amount):
     """Book a cash movement that is not a fill."""
-    state.accounts[a].cash += amount
-    n = out.counts[O_CASHFLOWS]
-    out.counts[O_CASHFLOWS] = n + 1
-    row = out.cashflows[n]
-    row.seq = next_seq(state.counters)
+    account, counters, counts = state.accounts[a], state.counters[0], out.counts[0]
+    account.cash = add(account.cash, amount, counters)
+    row = out.cashflows[counts.cashflows]
+    counts.cashflows += 1
+    row.seq = next_seq(counters)
     row.ts = ts
     row.account = a
     row.symbol = s
@@ -212,21 +223,22 @@ def split_account(state, out, params, ts, a, s, ratio):
     lot = state.lots[a, s]
     for place in (ENTRY, EXIT):
         order = state.orders[a, place, s]
-        if order.live == 1:
+        if order.quantity > 0:
+            plan = state.plans[a, place, s]
             order.quantity = np.int64(np.floor(order.quantity * ratio + 1e-9))
             order.filled = np.int64(np.floor(order.filled * ratio + 1e-9))
             order.limit /= ratio
-            order.trigger /= ratio
-            order.trail /= ratio
-            order.open_max /= ratio
-            order.pivot /= ratio
-            order.target /= ratio
-            order.structure_stop /= ratio
-            order.stop_distance /= ratio
-            order.ref /= ratio
+            plan.trigger /= ratio
+            plan.trail /= ratio
+            plan.open_max /= ratio
+            plan.pivot /= ratio
+            plan.target /= ratio
+            plan.structure_stop /= ratio
+            plan.stop_distance /= ratio
+            plan.ref /= ratio
             if order.quantity <= order.filled:
                 end_order(state, out, ts, a, place, s, CANCELLED, 0)
-    if lot.held == 0:
+    if lot.quantity == 0:
         return
     lot.mark /= ratio
     lot.stop /= ratio
@@ -244,15 +256,15 @@ def split_account(state, out, params, ts, a, s, ratio):
     fraction = exact - whole
     lot.quantity = whole
     if fraction > 1e-9:
-        amount = money(fraction, lot.mark, params.units, state.counters)
+        amount = money(fraction, lot.mark, params.units, state.counters[0])
         lot.income += amount
         cash_flow(state, out, ts, a, s, lot.strategy, CASH_IN_LIEU, 0, lot.mark, amount)
     exit_order = state.orders[a, EXIT, s]
-    if exit_order.live == 1 and exit_order.quantity - exit_order.filled > whole:
-        exit_order.quantity = exit_order.filled + whole
-    if whole == 0:
-        if exit_order.live == 1:
+    if exit_order.quantity > 0:
+        exit_order.quantity = min(exit_order.quantity, exit_order.filled + whole)
+        if whole == 0:
             end_order(state, out, ts, a, EXIT, s, CANCELLED, 0)
+    if whole == 0:
         close_trade(state, out, params, ts, a, s, 0)
 
 
@@ -260,9 +272,9 @@ def split_account(state, out, params, ts, a, s, ratio):
 def pay_dividend(state, out, params, ts, a, s, per_share):
     """Pay a dividend on what was held through the previous close."""
     lot = state.lots[a, s]
-    if lot.held == 0:
+    if lot.quantity == 0:
         return
-    amount = money(lot.quantity, per_share, params.units, state.counters)
+    amount = money(lot.quantity, per_share, params.units, state.counters[0])
     lot.income += amount
     cash_flow(state, out, ts, a, s, lot.strategy, DIVIDEND, lot.quantity, per_share, amount)
     if params.dividend_lowers_stop and per_share > 0.05 * lot.mark:
@@ -286,13 +298,13 @@ def delisting_price(kind, value, mark):
 def delist_account(state, out, params, ts, a, s, kind, value):
     """End everything of (a, s): cancel its orders and pay out the lot."""
     for place in (ENTRY, EXIT):
-        if state.orders[a, place, s].live == 1:
+        if state.orders[a, place, s].quantity > 0:
             end_order(state, out, ts, a, place, s, CANCELLED, DELISTED)
     lot = state.lots[a, s]
-    if lot.held == 0:
+    if lot.quantity == 0:
         return
     price = delisting_price(kind, value, lot.mark)
-    amount = money(lot.quantity, price, params.units, state.counters)
+    amount = money(lot.quantity, price, params.units, state.counters[0])
     cash_flow(state, out, ts, a, s, lot.strategy, DELISTING, lot.quantity, price, amount)
     lot.proceeds += amount
     lot.sold += lot.quantity
@@ -303,27 +315,55 @@ def delist_account(state, out, params, ts, a, s, kind, value):
 
 
 @routine
-def rename_account(state, a, old, new):
-    """Move the lot and the working orders of column `old` to the empty column `new`."""
-    account = state.accounts[a]
-    if state.lots[a, old].held == 1 and state.lots[a, new].held == 0:
-        state.lots[a, new] = state.lots[a, old]
-        state.lots[a, old].held = 0
-        list_remove(state.lists[LOTS, a], account.n_lots, old)
-        list_insert(state.lists[LOTS, a], account.n_lots - 1, new)
+def rename_account(state, out, ts, a, old, new):
+    """Move the lot and the working orders of column `old` to column `new`.
+
+    Two lots become one: shares and amounts add up; stop, target and entry stay those of the lot in `new`,
+    and an exit order that comes along sells what `old` held. An order that finds its place taken is
+    cancelled.
+    """
+    lot, into = state.lots[a, old], state.lots[a, new]
+    merged = lot.quantity > 0 and into.quantity > 0
     for place in (ENTRY, EXIT):
-        if state.orders[a, place, old].live == 1 and state.orders[a, place, new].live == 0:
-            state.orders[a, place, new] = state.orders[a, place, old]
-            state.orders[a, place, old].live = 0
-            if place == ENTRY:
-                names, n = state.lists[1, a], account.n_entries
-                for k in range(n):
-                    if names[k] == old:
-                        names[k] = new
-            else:
-                names, n = state.lists[2, a], account.n_exits
-                list_remove(names, n, old)
-                list_insert(names, n - 1, new)
+        order = state.orders[a, place, old]
+        if order.quantity == 0:
+            continue
+        if state.orders[a, place, new].quantity > 0:
+            end_order(state, out, ts, a, place, old, CANCELLED, 0)
+            continue
+        plan = state.plans[a, place, old]
+        order.symbol = new
+        if merged and place == EXIT:
+            order.quantity = order.filled + min(order.quantity - order.filled, lot.quantity)
+            plan.whole = 0
+        state.orders[a, place, new] = order
+        state.plans[a, place, new] = plan
+        order.quantity = 0
+        if place == EXIT:
+            exclude(state.sets[LEAVING, a], old)
+            include(state.sets[LEAVING, a], new)
+        else:
+            for k in range(state.accounts[a].n_entries):
+                if state.entries[a, k] == old:
+                    state.entries[a, k] = new
+    if lot.quantity == 0:
+        return
+    exclude(state.sets[HELD, a], old)
+    if merged:
+        into.quantity += lot.quantity
+        into.bought += lot.bought
+        into.sold += lot.sold
+        into.cost += lot.cost
+        into.proceeds += lot.proceeds
+        into.fees += lot.fees
+        into.income += lot.income
+        into.low = min(into.low, lot.low)
+        into.high = max(into.high, lot.high)
+        state.accounts[a].n_lots -= 1
+    else:
+        state.lots[a, new] = lot
+        include(state.sets[HELD, a], new)
+    lot.quantity = 0
 
 
 @step
@@ -333,50 +373,56 @@ def close_lots(state, params, tape, t, a):
     Returns (value of the lots in micro-dollars, how many have been without a bar for `delist_after`
     sessions).
     """
-    lots, symbols, counters = state.lots, state.lists, state.counters
+    lots, held, counters = state.lots, state.sets[HELD, a], state.counters[0]
+    ts = tape.ts[t]
     gross = np.int64(0)
     overdue = 0
-    for k in range(state.accounts[a].n_lots):
-        s = symbols[LOTS, a, k]
-        lot = lots[a, s]
-        status = tape.status[t, s]
-        if status == 0:
-            lot.missing += 1
-            if lot.missing >= params.delist_after:
-                overdue += 1
-        else:
-            close = tape.close[t, s]
-            lot.missing = 0
-            lot.mark = close
-            if status >= 2:
-                lot.bars_held += 1
-                if not close <= lot.highest_close:
-                    lot.highest_close = close
-                # A lot bought at this close has seen nothing of the bar
-                if lot.phase != AT_CLOSE or lot.ts_entry != tape.ts[t]:
-                    if tape.low[t, s] < lot.low:
-                        lot.low = tape.low[t, s]
-                    if tape.high[t, s] > lot.high:
-                        lot.high = tape.high[t, s]
-        gross += money(lot.quantity, lot.mark, params.units, counters)
+    for word in range(len(held)):
+        left = held[word]
+        while left != 0:
+            s = 64 * word + lowest(left)
+            left &= left - 1
+            lot = lots[a, s]
+            status = tape.status[t, s]
+            if status == 0:
+                lot.missing += 1
+                if lot.missing >= params.delist_after:
+                    overdue += 1
+            else:
+                close = tape.close[t, s]
+                lot.missing = 0
+                lot.mark = close
+                if status >= 2:
+                    lot.bars_held += 1
+                    # Written each time: a branch on what is no more likely than not costs more than a store
+                    lot.highest_close = lot.highest_close if close <= lot.highest_close else close
+                    # A lot bought at this close has seen nothing of the bar
+                    if lot.phase != AT_CLOSE or lot.ts_entry != ts:
+                        lot.low = min(lot.low, tape.low[t, s])
+                        lot.high = max(lot.high, tape.high[t, s])
+            gross = add(gross, money(lot.quantity, lot.mark, params.units, counters), counters)
     return gross, overdue
 
 
 @step
 def value_of_lots(state, params, a):
     """Return the value of an account's lots at their marks, micro-dollars."""
+    held, counters = state.sets[HELD, a], state.counters[0]
     gross = np.int64(0)
-    for k in range(state.accounts[a].n_lots):
-        lot = state.lots[a, state.lists[LOTS, a, k]]
-        gross += money(lot.quantity, lot.mark, params.units, state.counters)
+    for word in range(len(held)):
+        left = held[word]
+        while left != 0:
+            lot = state.lots[a, 64 * word + lowest(left)]
+            left &= left - 1
+            gross = add(gross, money(lot.quantity, lot.mark, params.units, counters), counters)
     return gross
 
 
 @step
-def write_equity(account, gross, equity):
+def write_equity(account, counters, gross, equity):
     """Take over the value of an account's lots and write its row of `equity`: cash, gross, equity."""
     account.gross = gross
-    account.equity = account.cash + gross
+    account.equity = add(account.cash, gross, counters)
     account.hwm = max(account.hwm, account.equity)
     if account.state != COOLDOWN:
         account.hwm_risk = max(account.hwm_risk, account.equity)

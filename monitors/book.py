@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brokers.desk import Desk
-from engine.desk import LOTS, MICRO
+from engine.desk import MICRO
 from engine.events import CashFlows, Fills
 from engine.slab import ActionKind, Bars, Universe
 from monitors.view import Account, AccountState, Position
@@ -137,7 +137,7 @@ class DeskBook:
         missed = sessions.missed()
         held = []
         for a in range(len(book.accounts)):
-            columns = book.lists[LOTS, a, : book.accounts[a]["n_lots"]]
+            columns = np.flatnonzero(book.lots["quantity"][a])
             lots = book.lots[a][columns]
             values = zip(
                 columns.tolist(), *(lots[name].tolist() for name in _LOT_FIELDS), missed[columns].tolist(),
@@ -176,7 +176,7 @@ class DeskBook:
         book, units = self._desk.book, self._units
         profit = self._cash_micro.copy()
         for a in range(len(book.accounts)):
-            columns = book.lists[LOTS, a, : book.accounts[a]["n_lots"]]
+            columns = np.flatnonzero(book.lots["quantity"][a])
             lots = book.lots[a][columns]
             value = np.rint(lots["quantity"] / units * lots["mark"] * MICRO)
             profit[columns] += np.where(np.isnan(value), 0.0, value).astype(np.int64)

@@ -11,18 +11,18 @@ import numpy as np
 
 from engine.desk import (
     ACTIVE,
-    ENTRIES,
     ENTRY,
     EXIT,
-    EXITS,
-    LOTS,
+    HELD,
+    LEAVING,
     MICRO,
-    ORDER_ID,
     emit_order,
     emit_rejection,
+    lowest,
+    next_order_id,
 )
 from engine.events import OrderType, Reason
-from engine.jit import routine, step
+from engine.jit import step
 from risk.sizing import adv_usd, target_value
 
 KILL_SWITCH, HALTED_PORTFOLIO = int(Reason.KILL_SWITCH), int(Reason.HALTED_PORTFOLIO)
@@ -39,22 +39,46 @@ EXIT_HAIRCUT, CASH_BUFFER = 0.98, 1.01  # queued exits may fill lower, entries h
 
 
 @step
-def precedes(left, left_adv, right, right_adv, weights):
+def precedes(state, left, right):
     """Return whether a candidate is served before another: confidence (9 decimals), strategy weight and
-    ADV descending, then symbol and strategy ascending."""
-    confidence_left, confidence_right = np.rint(left.confidence * 1e9), np.rint(right.confidence * 1e9)
-    if confidence_left != confidence_right:
-        return confidence_left > confidence_right
-    n = len(weights)
-    weight_left = weights[left.strategy] if left.strategy < n else 0.0
-    weight_right = weights[right.strategy] if right.strategy < n else 0.0
-    if weight_left != weight_right:
-        return weight_left > weight_right
-    if left_adv != right_adv:
-        return left_adv > right_adv
+    ADV descending, then symbol and strategy ascending. The ADV is worked out when it decides."""
+    if left.confidence != right.confidence:
+        return left.confidence > right.confidence
+    if left.weight != right.weight:
+        return left.weight > right.weight
+    for candidate in (left, right):
+        if np.isnan(candidate.adv):
+            candidate.adv = adv_usd(state, candidate.symbol)
+    if left.adv != right.adv:
+        return left.adv > right.adv
     if left.symbol != right.symbol:
         return left.symbol < right.symbol
     return left.strategy < right.strategy
+
+
+@step
+def rank_buys(state, tables, signals, first, last, candidates, precedence):
+    """Put the numbers of the BUYs in `signals[first:last]` into `precedence`, first served first; return
+    how many there are."""
+    n = 0
+    for k in range(first, last):
+        signal = signals[k]
+        if signal.side <= 0:
+            continue
+        new = candidates[n]
+        new.signal = k
+        new.confidence = np.rint(signal.confidence * 1e9)
+        new.weight = tables.weights[signal.strategy] if signal.strategy < len(tables.weights) else 0.0
+        new.adv = np.nan
+        new.symbol = signal.symbol
+        new.strategy = signal.strategy
+        j = n
+        while j > 0 and precedes(state, new, candidates[precedence[j - 1]]):
+            precedence[j] = precedence[j - 1]
+            j -= 1
+        precedence[j] = n
+        n += 1
+    return n
 
 
 @step
@@ -76,57 +100,63 @@ def initial_stop(structure_stop, stop_distance, price, individual_stop):
 
 
 @step
-def pending_quantity(order):
-    return order.quantity - order.filled
+def pending_usd(params, order, price):
+    """Return what of an order has not been filled, in dollars at `price`."""
+    return (order.quantity - order.filled) / params.units * price
 
 
 @step
-def distinct_symbols(state, a):
-    """Return symbols held or pending, less those wholly on their way out at the market."""
+def sum_pending(state, params, a):
+    """Sum up what entries start from at this close: `names`, symbols held or pending, less those wholly on
+    their way out at the market; `spendable`, cash plus queued exits at a haircut, less pending entries."""
     account = state.accounts[a]
-    n = account.n_lots
+    if account.summed == state.counters[0].session:
+        return
+    names = account.n_lots
+    spendable = account.cash / MICRO
+    for word in range(state.sets.shape[2]):
+        left = state.sets[LEAVING, a, word]
+        while left != 0:
+            s = 64 * word + lowest(left)
+            left &= left - 1
+            order = state.orders[a, EXIT, s]
+            if order.type == 0:  # Only a market order is sure to be out at the next open
+                spendable += pending_usd(params, order, state.lots[a, s].mark) * EXIT_HAIRCUT
+                names -= state.plans[a, EXIT, s].whole
     for k in range(account.n_entries):
-        if state.lots[a, state.lists[ENTRIES, a, k]].held == 0:
-            n += 1
-    for k in range(account.n_exits):
-        order = state.orders[a, EXIT, state.lists[EXITS, a, k]]
-        if order.whole == 1 and order.type == 0:
-            n -= 1
-    return n
+        s = state.entries[a, k]
+        spendable -= pending_usd(params, state.orders[a, ENTRY, s], state.plans[a, ENTRY, s].ref)
+        names += state.lots[a, s].quantity == 0
+    account.names = names
+    account.spendable = spendable
+    account.summed = state.counters[0].session
 
 
-@routine
-def committed_usd(state, params, tables, a, sector):
-    """Return dollars in positions and pending entries; of one sector, or of all for sector -1."""
-    account = state.accounts[a]
+@step
+def sum_committed(state, params, tables, a):
+    """Sum up the dollars in positions and pending entries: `committed`, and in `sector_usd` by sector."""
+    account, by_sector = state.accounts[a], state.sector_usd[a]
+    if account.committed_in == state.counters[0].session:
+        return
     total = 0.0
-    for k in range(account.n_lots):
-        s = state.lists[LOTS, a, k]
-        if sector < 0 or tables.sector[s] == sector:
+    for sector in range(len(by_sector)):
+        by_sector[sector] = 0.0
+    for word in range(state.sets.shape[2]):
+        left = state.sets[HELD, a, word]
+        while left != 0:
+            s = 64 * word + lowest(left)
+            left &= left - 1
             lot = state.lots[a, s]
-            total += lot.quantity / params.units * lot.mark
+            value = lot.quantity / params.units * lot.mark
+            total += value
+            by_sector[tables.sector[s]] += value
     for k in range(account.n_entries):
-        s = state.lists[ENTRIES, a, k]
-        if sector < 0 or tables.sector[s] == sector:
-            order = state.orders[a, ENTRY, s]
-            total += pending_quantity(order) / params.units * order.ref
-    return total
-
-
-@step
-def available_cash_usd(state, params, a):
-    """Return what entries may still spend: cash, plus queued exits at a haircut, less pending entries."""
-    account = state.accounts[a]
-    total = account.cash / MICRO
-    for k in range(account.n_exits):
-        s = state.lists[EXITS, a, k]
-        order = state.orders[a, EXIT, s]
-        if order.type == 0:  # Only a market order is sure to be out at the next open
-            total += pending_quantity(order) / params.units * state.lots[a, s].mark * EXIT_HAIRCUT
-    for k in range(account.n_entries):
-        order = state.orders[a, ENTRY, state.lists[ENTRIES, a, k]]
-        total -= pending_quantity(order) / params.units * order.ref
-    return total / (CASH_BUFFER + params.commission)
+        s = state.entries[a, k]
+        value = pending_usd(params, state.orders[a, ENTRY, s], state.plans[a, ENTRY, s].ref)
+        total += value
+        by_sector[tables.sector[s]] += value
+    account.committed = total
+    account.committed_in = state.counters[0].session
 
 
 @step
@@ -148,7 +178,7 @@ def gate_buy(state, out, params, tables, ts, a, signal, status, market):
     ref = signal.price_ref
     equity = account.equity / MICRO
     reason = 0
-    value = limit = np.nan
+    value = limit = notional = np.nan
     stop = initial_stop(signal.structure_stop, signal.stop_distance, ref, params.individual_stop)
     quantity = np.int64(0)
     binding = 0
@@ -161,18 +191,18 @@ def gate_buy(state, out, params, tables, ts, a, signal, status, market):
         reason = NOT_A_MEMBER
     elif tables.rules[leader].m_gate & market != 0:
         reason = M_GATE
-    elif state.lots[a, s].held == 1:
+    elif state.lots[a, s].quantity > 0:
         reason = ALREADY_HELD
-    elif state.orders[a, ENTRY, s].live == 1:
+    elif state.orders[a, ENTRY, s].quantity > 0:
         reason = PENDING_ORDER
     elif status < 2:
         reason = STALE_SYMBOL
     elif not ref > 0.0 or stop >= ref or (params.sizing == 1 and np.isnan(stop)):
         reason, value, limit = INVALID_STOP, stop, ref
     else:
-        n_symbols = distinct_symbols(state, a)
-        if not n_symbols < params.max_positions:
-            reason, value, limit = MAX_POSITIONS, float(n_symbols), params.max_positions
+        sum_pending(state, params, a)
+        if not account.names < params.max_positions:
+            reason, value, limit = MAX_POSITIONS, float(account.names), params.max_positions
         else:
             wanted = target_value(state, params, s, equity, ref, stop, signal.confidence)
             if wanted >= 0.0:
@@ -187,9 +217,13 @@ def gate_buy(state, out, params, tables, ts, a, signal, status, market):
                     reason, value, limit = BELOW_MIN_NOTIONAL, notional, params.min_notional
     if reason != 0:
         emit_rejection(state, out, ts, a, s, i, BUY, reason, value, limit)
-        return False
+        return
     accept_entry(state, out, ts, a, signal, leader, quantity, binding)
-    return True
+    # The next candidate of this close finds it pending
+    account.names += 1
+    account.spendable -= notional
+    account.committed += notional
+    state.sector_usd[a, tables.sector[s]] += notional
 
 
 @step
@@ -202,18 +236,21 @@ def capped_value(state, params, tables, a, s, equity, ref, wanted):
     share = ref / params.units
     sector = tables.sector[s]
     sector_limit = tables.sector_limits[sector]
+    account = state.accounts[a]
+    if sector_limit < np.inf or params.max_gross < np.inf:
+        sum_committed(state, params, tables, a)
     for cap in range(CAP_NAME, NO_CASH + 1):
         room = np.inf
         if cap == CAP_NAME and params.max_name < np.inf:
             room = params.max_name * equity
         elif cap == CAP_SECTOR and sector_limit < np.inf:
-            room = sector_limit * equity - committed_usd(state, params, tables, a, sector)
+            room = sector_limit * equity - state.sector_usd[a, sector]
         elif cap == CAP_GROSS and params.max_gross < np.inf:
-            room = params.max_gross * equity - committed_usd(state, params, tables, a, -1)
+            room = params.max_gross * equity - account.committed
         elif cap == CAP_LIQUIDITY and params.adv_cap < np.inf:
             room = params.adv_cap * adv_usd(state, s)
         elif cap == NO_CASH:
-            room = available_cash_usd(state, params, a)
+            room = account.spendable / (CASH_BUFFER + params.commission)
         if not room >= wanted:
             if not room >= share and wanted >= share:
                 return wanted, cap, binding, wanted, room
@@ -227,12 +264,12 @@ def accept_entry(state, out, ts, a, signal, leader, quantity, binding):
     """Put an entry order into its place, behind those accepted before it."""
     s = signal.symbol
     account = state.accounts[a]
-    state.lists[ENTRIES, a, account.n_entries] = s
+    state.entries[a, account.n_entries] = s
     account.n_entries += 1
     order = state.orders[a, ENTRY, s]
-    order.live = 1
-    order.order_id = state.counters[ORDER_ID]
-    state.counters[ORDER_ID] += 1
+    order.order_id = next_order_id(state.counters[0])
+    order.account = a
+    order.symbol = s
     order.strategy = leader
     order.side = BUY
     order.quantity = quantity
@@ -240,19 +277,20 @@ def accept_entry(state, out, ts, a, signal, leader, quantity, binding):
     order.type = signal.order_type
     order.tif = signal.tif
     order.limit = signal.limit
-    order.trigger = signal.trigger
-    order.trail = signal.trail
-    if signal.order_type == TRAILING and np.isnan(order.trigger):
-        order.trigger = signal.price_ref + signal.trail
-    order.open_max = signal.open_max
-    order.pivot = signal.pivot
-    order.target = signal.target
-    order.structure_stop = signal.structure_stop
-    order.stop_distance = signal.stop_distance
-    order.ref = signal.price_ref
-    order.attempts = 0
     order.reason = BY_SIGNAL
     order.binding_cap = binding
     order.ts_decided = ts
-    order.whole = 0
-    emit_order(state, out, ts, a, s, order, 0, 0)
+    plan = state.plans[a, ENTRY, s]
+    plan.trigger = signal.trigger
+    plan.trail = signal.trail
+    if signal.order_type == TRAILING and np.isnan(plan.trigger):
+        plan.trigger = signal.price_ref + signal.trail
+    plan.open_max = signal.open_max
+    plan.pivot = signal.pivot
+    plan.target = signal.target
+    plan.structure_stop = signal.structure_stop
+    plan.stop_distance = signal.stop_distance
+    plan.ref = signal.price_ref
+    plan.attempts = 0
+    plan.whole = 0
+    emit_order(state, out, ts, order, 0, 0)

@@ -14,34 +14,42 @@ VOLATILITY_FLOOR = 0.10  # annualised
 MEAN_CORRELATION = 0.3  # assumed between positions in vol_target
 
 
-@routine
+@step
 def adv_usd(state, s):
     """Return the mean dollar volume of the last 20 traded bars, the newest included; of fewer if the
     symbol has traded fewer; 0 if it never traded."""
-    seen = state.bars_seen[s]
-    n = min(seen, ADV_BARS)
-    if n == 0:
-        return 0.0
-    mask = state.history.shape[1] - 1
-    total = 0.0
-    for k in range(n, 0, -1):
-        bar = (seen - k) & mask
-        total += state.history[s, bar, H_CLOSE] * state.history[s, bar, H_VOLUME]
-    return total / n
+    return mean_dollar_volume(state.history, state.symbols[s].bars_seen, s)
 
 
 @routine
+def mean_dollar_volume(history, seen, s):
+    n = min(seen, ADV_BARS)
+    if n == 0:
+        return 0.0
+    mask = len(history) - 1
+    total = 0.0
+    for k in range(n, 0, -1):
+        bar = (seen - k) & mask
+        total += history[bar, s, H_CLOSE] * history[bar, s, H_VOLUME]
+    return total / n
+
+
+@step
 def volatility_daily(state, s):
     """Return the standard deviation (ddof 1) of the last 20 log returns, NaN with fewer."""
-    seen = state.bars_seen[s]
+    return deviation_of_returns(state.history, state.symbols[s].bars_seen, s)
+
+
+@routine
+def deviation_of_returns(history, seen, s):
     if seen < VOL_BARS + 1:
         return np.nan
-    mask = state.history.shape[1] - 1
+    mask = len(history) - 1
     total = 0.0
     squares = 0.0
-    previous = state.history[s, (seen - VOL_BARS - 1) & mask, H_CLOSE]
+    previous = history[(seen - VOL_BARS - 1) & mask, s, H_CLOSE]
     for k in range(VOL_BARS, 0, -1):
-        close = state.history[s, (seen - k) & mask, H_CLOSE]
+        close = history[(seen - k) & mask, s, H_CLOSE]
         change = np.log(close / previous)
         total += change
         squares += change * change

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.desk import EXIT, LOTS, O_SIGNALS, SESSION, emit_rejection
+from engine.desk import EXIT, HELD, emit_rejection, lowest
 from engine.events import Reason
 from engine.jit import routine, step
 
@@ -28,7 +28,7 @@ def freshness(age_sessions):
 def remember_vote(state, signal):
     """Take note of a strategy's newest signal."""
     state.votes[signal.symbol, signal.strategy] = signal
-    state.vote_session[signal.symbol, signal.strategy] = state.counters[SESSION]
+    state.vote_session[signal.symbol, signal.strategy] = state.counters[0].session
 
 
 @routine
@@ -41,7 +41,7 @@ def tally_votes(state, params, weights, s):
         session = state.vote_session[s, i]
         if session < 0:
             continue
-        age = state.counters[SESSION] - session
+        age = state.counters[0].session - session
         if age > params.signal_ttl:
             continue
         vote = state.votes[s, i]
@@ -79,8 +79,8 @@ def blend_symbol(state, out, params, weights, ts, s, signals, first, stop):
     `signals[first:stop]` are the raw signals of this session for the symbol; those that the decision
     does not carry out are recorded as `conflict` or `below_min`.
     """
-    held = state.lots[0, s].held == 1
-    if first == stop and state.orders[0, EXIT, s].live == 1:
+    held = state.lots[0, s].quantity > 0
+    if first == stop and state.orders[0, EXIT, s].quantity > 0:
         return 0
     buy, sell, total, leader = tally_votes(state, params, weights, s)
     side = decide(buy, sell, total, leader, held, params.min_confidence)
@@ -95,14 +95,15 @@ def blend_symbol(state, out, params, weights, ts, s, signals, first, stop):
             )
     if side == 0:
         return 0
-    n = out.counts[O_SIGNALS]
-    out.counts[O_SIGNALS] = n + 1
+    counts = out.counts[0]
+    n = counts.signals
+    counts.signals = n + 1
     row = out.signals[n]
     if side > 0:
         out.signals[n] = state.votes[s, leader]  # Its stop, pivot and limits stand behind the entry
         for i in range(len(weights)):
             state.shares[s, i] = 0.0
-            age = state.counters[SESSION] - state.vote_session[s, i]
+            age = state.counters[0].session - state.vote_session[s, i]
             vote = state.votes[s, i]
             if state.vote_session[s, i] >= 0 and age <= params.signal_ttl and vote.side > 0:
                 state.shares[s, i] = weights[i] * vote.confidence * freshness(age) / buy
@@ -144,21 +145,22 @@ def blend_row(state, out, params, weights, ts, signals, first, stop):
     `signals[first:stop]` are this session's raw signals sorted by (symbol, strategy). Returns how many
     aggregated signals were appended to `out.signals`.
     """
-    before = out.counts[O_SIGNALS]
+    before = out.counts[0].signals
     for k in range(first, stop):
         remember_vote(state, signals[k])
-    account = state.accounts[0]
-    lot = 0
-    k = first
-    while k < stop or lot < account.n_lots:
-        s_signal = signals[k].symbol if k < stop else np.int64(2**62)
-        s_lot = state.lists[LOTS, 0, lot] if lot < account.n_lots else np.int64(2**62)
-        s = min(s_signal, s_lot)
-        end = k
-        while end < stop and signals[end].symbol == s:
-            end += 1
-        blend_symbol(state, out, params, weights, ts, s, signals, k, end)
-        k = end
-        if s_lot == s:
-            lot += 1
-    return out.counts[O_SIGNALS] - before
+    held = state.sets[HELD, 0]
+    k = fresh = first
+    for word in range(len(held)):
+        left = held[word]
+        while fresh < stop and signals[fresh].symbol >> 6 == word:
+            left |= np.int64(1) << (signals[fresh].symbol & 63)
+            fresh += 1
+        while left != 0:
+            s = 64 * word + lowest(left)
+            left &= left - 1
+            end = k
+            while end < stop and signals[end].symbol == s:
+                end += 1
+            blend_symbol(state, out, params, weights, ts, s, signals, k, end)
+            k = end
+    return out.counts[0].signals - before

@@ -101,7 +101,7 @@ def test_the_pnl_of_trades_and_open_lots_is_the_change_of_equity(seed: int) -> N
     state = desk._state
     for a, start in enumerate(capital(case, desk)):
         pnl = int(done.trades["pnl_micro"][done.trades["account"] == a].sum())
-        for lot in state.lots[a][state.lots[a]["held"] == 1]:
+        for lot in state.lots[a][state.lots[a]["quantity"] > 0]:
             value = round(lot["quantity"] / desk._params.units * lot["mark"] * 1e6)
             pnl += int(lot["proceeds"] + lot["income"] + value - lot["cost"] - lot["fees"])
         assert int(done.equity[-1, a, 2]) - start == pnl
@@ -163,7 +163,7 @@ def test_every_order_ends_once_or_still_works(seed: int) -> None:
     case = random_case(seed)
     desk, _, done = run(case)
     orders = desk._state.orders
-    working = set(orders["order_id"][orders["live"] == 1].tolist())
+    working = set(orders["order_id"][orders["quantity"] > 0].tolist())
     story: dict[int, list[Any]] = defaultdict(list)
     for row in done.orders:
         story[int(row["order_id"])].append(row)

@@ -279,3 +279,40 @@ def test_a_renamed_symbol_keeps_its_lot_its_stop_and_its_history() -> None:
     rename = (4, 0, int(ActionKind.RENAME), 1.0)
     played = play(bars, [signal(0)], actions=[rename], rules=ExitRules(sma_bars=3))
     assert played.fills[1:] == [(5, 1, -100, 8.9, "exit_sma")]
+
+
+RENAME = (3, 0, int(ActionKind.RENAME), 1.0)
+
+
+def test_a_symbol_renamed_to_one_that_is_held_becomes_one_lot_with_it() -> None:
+    """Shares and costs add up; stop and entry stay those of the lot that has the name already."""
+    bars = {0: [FLAT] * 3, 1: [FLAT] * 3 + [(12.0, 12.0, 8.5, 12.0), FLAT, FLAT]}
+    buys = [signal(0, structure_stop=9.0), signal(1, symbol=1, structure_stop=8.0)]
+    played = play(bars, [*buys, signal(4, -1, symbol=1)], actions=[RENAME])
+    assert played.fills == [
+        (1, 0, 100, 10.0, "signal"), (2, 1, 100, 10.0, "signal"), (5, 1, -200, 10.0, "signal")
+    ]  # fmt: skip
+    (trade,) = played.done.trades
+    assert (int(trade["quantity"]), played.row(trade["ts_entry"]), trade["initial_stop"]) == (200, 2, 8.0)
+    assert (trade["mae"], trade["mfe"]) == (pytest.approx(-0.15), pytest.approx(0.2))
+    assert (played.done.equity[:, 0, 2] // 1_000_000).tolist() == [10_000] * 3 + [10_400] + [10_000] * 2
+
+
+def test_an_exit_that_comes_along_with_a_renamed_lot_sells_what_that_lot_held() -> None:
+    bars = {0: [FLAT] * 3, 1: [FLAT] * 5}
+    story = [signal(0), signal(0, symbol=1), signal(2, -1)]
+    played = play(bars, story, actions=[RENAME])
+    assert played.fills[2:] == [(3, 1, -100, 10.0, "signal")]
+    assert played.desk.open_positions()[["symbol", "quantity"]].tolist() == [(1, 100)]
+
+
+def test_a_renamed_order_that_finds_its_place_taken_is_cancelled() -> None:
+    """Both columns have an entry pending, then both an exit: one of each is left."""
+    bars = {0: [FLAT] * 3, 1: [FLAT] * 5}
+    entries = play(bars, [signal(2), signal(2, symbol=1)], actions=[RENAME])
+    assert entries.fills == [(3, 1, 100, 10.0, "signal")]
+    assert entries.done.orders["status"].tolist() == [0, 0, 3, 2]
+    both = [signal(0), signal(0, symbol=1)]
+    exits = play(bars, [*both, signal(2, -1), signal(2, -1, symbol=1)], actions=[RENAME])
+    assert exits.fills[2:] == [(3, 1, -200, 10.0, "signal")]
+    assert exits.desk.open_positions().tolist() == []

@@ -72,6 +72,15 @@ def test_an_amount_beyond_the_ledger_stops_the_run() -> None:
         play([FLAT, FLAT, flat(huge)], [signal(0)])
 
 
+def test_lots_that_are_together_too_large_stop_the_run_too() -> None:
+    """Each of the two is worth 8e12 dollars, which the ledger can hold; their sum it cannot."""
+    story = [FLAT, FLAT, flat(2e7)]
+    buys = [signal(0, symbol=0), signal(0, symbol=1)]
+    play({0: story}, buys[:1], capital_usd=8e6, fixed_notional_usd=4e6)
+    with pytest.raises(EngineError, match="left the range of the ledger"):
+        play({0: story, 1: story}, buys, capital_usd=9e6, fixed_notional_usd=4e6)
+
+
 def test_capital_is_split_over_the_sleeves_to_the_last_micro_dollar() -> None:
     from engine.exits import ExitRules
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from engine import snapshot
-from engine.desk import LOT_DTYPE, WORKING_DTYPE
+from engine.desk import LOT_DTYPE, PLAN_DTYPE
 from engine.errors import DataError, EngineError
 from engine.events import SIGNAL_DTYPE
 
@@ -59,7 +59,7 @@ def test_a_tree_comes_back_to_the_last_bit(tree: dict[str, object]) -> None:
     assert equal(tree, snapshot.decode(snapshot.encode(tree)))
 
 
-@pytest.mark.parametrize("dtype", [SIGNAL_DTYPE, LOT_DTYPE, WORKING_DTYPE])
+@pytest.mark.parametrize("dtype", [SIGNAL_DTYPE, LOT_DTYPE, PLAN_DTYPE])
 def test_records_come_back_with_their_layout(dtype: np.dtype[np.void]) -> None:
     rows = np.frombuffer(np.random.default_rng(1).bytes(6 * dtype.itemsize), dtype).reshape(2, 3)
     assert equal(rows, snapshot.decode(snapshot.encode({"x": rows}))["x"])

@@ -11,7 +11,7 @@ import pytest
 from brokers.config import Sizing
 from engine.desk import allocate_state
 from engine.slab import ActionKind
-from risk.sizing import adv_usd, volatility_daily
+from risk.sizing import deviation_of_returns, mean_dollar_volume
 from tests.brokers.scenario import FLAT, Bar, play, signal
 
 STORY: list[Bar] = [FLAT] * 30
@@ -67,12 +67,12 @@ def test_size_uses_the_split_adjusted_history() -> None:
 
 
 def test_dollar_volume_and_volatility_of_an_empty_history_are_zero_and_unknown() -> None:
-    state = allocate_state(1, 1, 1, 22, blend=False)
-    adv, volatility = (getattr(f, "py_func", f) for f in (adv_usd, volatility_daily))
-    assert adv(state, 0) == 0.0
-    assert math.isnan(volatility(state, 0))
+    history = allocate_state(1, 1, 1, 1, 22, blend=False).history
+    adv, volatility = (getattr(f, "py_func", f) for f in (mean_dollar_volume, deviation_of_returns))
+    assert adv(history, 0, 0) == 0.0
+    assert math.isnan(volatility(history, 0, 0))
     for k in range(25):
-        state.history[0, k % state.history.shape[1]] = (1.0 + k, 0.0, 0.0, 10.0)
-        state.bars_seen[0] = k + 1
-        assert adv(state, 0) == pytest.approx(10 * np.mean([1.0 + j for j in range(max(0, k - 19), k + 1)]))
-        assert math.isnan(volatility(state, 0)) == (k < 20)
+        history[k % len(history), 0] = (1.0 + k, 0.0, 0.0, 10.0)
+        recent = [1.0 + j for j in range(max(0, k - 19), k + 1)]
+        assert adv(history, k + 1, 0) == pytest.approx(10 * np.mean(recent))
+        assert math.isnan(volatility(history, k + 1, 0)) == (k < 20)
