@@ -57,6 +57,7 @@ SCHEMA: tuple[str, ...] = (
         recipient TEXT NOT NULL,
         state TEXT NOT NULL CHECK (state IN ('pending', 'sending', 'sent', 'dead', 'split')),
         attempts INTEGER NOT NULL DEFAULT 0,
+        doubts INTEGER NOT NULL DEFAULT 0,
         repeat INTEGER NOT NULL DEFAULT 0,
         due_ns INTEGER NOT NULL,
         settled_ns INTEGER,
@@ -78,6 +79,7 @@ class Due(NamedTuple):
     message_id: str
     recipients: tuple[str, ...]
     attempts: int  # made before, the most of any recipient
+    doubts: int  # of them without a reply that says anything
     repeat: bool  # an earlier attempt may have arrived
     created_ns: int
 
@@ -167,7 +169,7 @@ def due(connection: sqlite3.Connection, now_ns: int, *, blocked: Sequence[str] =
     So a message that a server chokes on does not stand in the way of the others.
     """
     rows = connection.execute(
-        "SELECT d.mail_id, d.recipient, d.attempts, d.repeat, m.message_id, m.created_ns"
+        "SELECT d.mail_id, d.recipient, d.attempts, d.repeat, m.message_id, m.created_ns, d.doubts"
         " FROM delivery d JOIN mail m ON m.id = d.mail_id"
         " WHERE d.state = 'pending' AND (d.due_ns <= ? OR d.due_ns > ?)"
         " ORDER BY d.attempts, d.mail_id, d.repeat, d.recipient",
@@ -176,10 +178,17 @@ def due(connection: sqlite3.Connection, now_ns: int, *, blocked: Sequence[str] =
     free = [row for row in rows if row[1] not in blocked]
     if not free:
         return None
-    mail_id, _, _, repeat, message_id, created_ns = free[0]
+    mail_id, _, _, repeat, message_id, created_ns, _ = free[0]
     alike = [row for row in free if row[0] == mail_id and row[3] == repeat]
-    recipients = tuple(row[1] for row in alike)
-    return Due(mail_id, message_id, recipients, max(row[2] for row in alike), bool(repeat), created_ns)
+    return Due(
+        mail_id,
+        message_id,
+        tuple(row[1] for row in alike),
+        attempts=max(row[2] for row in alike),
+        doubts=max(row[6] for row in alike),
+        repeat=bool(repeat),
+        created_ns=created_ns,
+    )
 
 
 def next_due_ns(connection: sqlite3.Connection) -> int | None:
@@ -229,13 +238,20 @@ def sent(connection: sqlite3.Connection, mail_id: int, recipient: str, now_ns: i
 
 
 def retry(
-    connection: sqlite3.Connection, mail_id: int, recipient: str, *, due_ns: int, error: str, repeat: bool
+    connection: sqlite3.Connection,
+    mail_id: int,
+    recipient: str,
+    *,
+    due_ns: int,
+    error: str,
+    doubt: bool,
+    repeat: bool,
 ) -> None:
-    """Note that it has to be sent again; `repeat`: because it may have arrived."""
+    """Note that it has to be sent again. doubt: no reply said why; repeat: it may have arrived."""
     connection.execute(
-        "UPDATE delivery SET state = 'pending', due_ns = ?, error = ?, repeat = max(repeat, ?)"
-        " WHERE mail_id = ? AND recipient = ?",
-        (due_ns, error, int(repeat), mail_id, recipient),
+        "UPDATE delivery SET state = 'pending', due_ns = ?, error = ?, doubts = doubts + ?,"
+        " repeat = max(repeat, ?) WHERE mail_id = ? AND recipient = ?",
+        (due_ns, error, int(doubt), int(repeat), mail_id, recipient),
     )
 
 

@@ -43,8 +43,8 @@ PAUSES_S = (30.0, 900.0, 1800.0)
 GREYLIST_S = 300.0
 JITTER = 0.1
 GIVE_UP_NS = 5 * 86_400 * 1_000_000_000
-GARBAGE_ATTEMPTS_MAX = 8
-REST_S_MAX = 60.0
+DOUBTS_MAX = 8  # attempts without an intelligible reply: each may be one more copy
+REST_S_MIN, REST_S_MAX = 0.01, 60.0
 _NEW_YORK = ZoneInfo("America/New_York")
 _OF_SERVER = (Trouble.SERVER, Trouble.SETTINGS, Trouble.GARBAGE, Trouble.AMBIGUOUS)
 
@@ -132,12 +132,14 @@ class Relay:
         blocked = [one for one in self._taken if self._free_in(one, now_s) > 0]
         with self._transaction() as connection:
             self._compose_daily(connection, now_ns)
-            waiting = outbox.stats(connection).waiting
-            if not waiting:
+            stats = outbox.stats(connection)
+            probing = self._n_failures > 0 and stats.open > 0  # With a mail that was tried before
+            if not stats.waiting:
                 self._waiting_s = None
             elif self._waiting_s is None:
                 self._waiting_s = now_s
-            elif now_s >= self._waiting_s + GROUP_S and not blocked:
+            elif now_s >= self._waiting_s + GROUP_S and not blocked and not probing:
+                self._waiting_s = None
                 outbox.compose(
                     connection, self.email.recipients, domain=self._domain, now_ns=now_ns, rows_max=ROWS_MAX
                 )
@@ -203,8 +205,9 @@ class Relay:
                 if outbox.split(connection, due.mail_id, recipient, domain=self._domain, now_ns=now_ns):
                     return
         old = now_ns - due.created_ns > GIVE_UP_NS
-        garbage = trouble is Trouble.GARBAGE and attempt >= GARBAGE_ATTEMPTS_MAX
-        if trouble in (Trouble.MAIL_NEVER, Trouble.RECIPIENT_NEVER) or old or garbage:
+        doubt = trouble in (Trouble.GARBAGE, Trouble.AMBIGUOUS)
+        hopeless = doubt and due.doubts + 1 >= DOUBTS_MAX
+        if trouble in (Trouble.MAIL_NEVER, Trouble.RECIPIENT_NEVER) or old or hopeless:
             self._give_up(due, recipient, reason, now_ns)
             return
         pause_s = pause_before(attempt + 1, f"{due.message_id} {recipient}")
@@ -217,6 +220,7 @@ class Relay:
                 recipient,
                 due_ns=now_ns + round(pause_s * 1e9),
                 error=reason,
+                doubt=doubt,
                 repeat=trouble is Trouble.AMBIGUOUS,
             )
 
@@ -303,7 +307,7 @@ class Relay:
     def _seconds_to_rest(self) -> float:
         now_s, now_ns = self._clock.monotonic_s(), self._clock.now_ns()
         if now_s < self._server_due_s:
-            return min(self._server_due_s - now_s, REST_S_MAX)
+            return max(min(self._server_due_s - now_s, REST_S_MAX), REST_S_MIN)
         with self._transaction() as connection:
             due_ns = outbox.next_due_ns(connection)
         moments = [self._free_in(one, now_s) for one in self._taken]
@@ -311,7 +315,7 @@ class Relay:
             moments.append(self._waiting_s + GROUP_S - now_s)
         if due_ns is not None:
             moments.append((due_ns - now_ns) / 1e9)
-        return min([one for one in moments if one > 0.0] + [REST_S_MAX])
+        return max(min([one for one in moments if one > 0.0] + [REST_S_MAX]), REST_S_MIN)
 
     async def _rest(self, seconds: float) -> None:
         """Return after some time, or when there is something new."""

@@ -97,12 +97,10 @@ def _trouble(error: Exception, handed_over: bool) -> Trouble:
     match error:
         case aiosmtplib.SMTPDataError(code=code) if code > 0:
             return Trouble.MAIL_LATER if code < 500 else Trouble.MAIL_NEVER
-        case aiosmtplib.SMTPAuthenticationError(code=code) | aiosmtplib.SMTPSenderRefused(code=code):
-            return Trouble.SERVER if 400 <= code < 500 else Trouble.SETTINGS
-        case aiosmtplib.SMTPResponseException(code=code) if not 400 <= code < 500:
-            return Trouble.GARBAGE
-        case aiosmtplib.SMTPResponseException():
-            return Trouble.SERVER
+        case aiosmtplib.SMTPResponseException(code=code) if code < 0:  # No reply that could be parsed
+            return Trouble.AMBIGUOUS if handed_over else Trouble.GARBAGE
+        case aiosmtplib.SMTPResponseException(code=code):  # Of banner, EHLO, login or sender
+            return Trouble.SERVER if code < 500 else Trouble.SETTINGS
     if isinstance(error, (aiosmtplib.SMTPTimeoutError, TimeoutError, ConnectionError, OSError)):
         if any(isinstance(one, ssl.SSLCertVerificationError) for one in _chain(error)):
             return Trouble.SETTINGS

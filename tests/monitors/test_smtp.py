@@ -1,0 +1,161 @@
+"""What each thing that a server may do means for each recipient: the outcome table of B-4."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+from email.message import EmailMessage
+
+import pytest
+
+from config import Secret
+from config.settings import Email
+from monitors.smtp import Trouble, send
+from tests.monitors.smtp_server import CUT, DRIP, GARBAGE, HANG, HUGE, Authority, smtp_server
+
+A, B = "pm@fund.test", "risk@fund.test"
+PASSWORD = "correct horse"
+
+
+def settings(port, **changes):
+    known = {
+        "smtp_server": "127.0.0.1", "smtp_port": port, "security": "none", "sender": "desk@fund.test",
+        "recipients": (A, B), "timeout_seconds": 5.0,
+    }  # fmt: skip
+    return Email(**{**known, **changes})
+
+
+def note():
+    mail = EmailMessage()
+    mail["From"], mail["To"], mail["Subject"] = "desk@fund.test", f"{A}, {B}", "hello"
+    mail.set_content("body")
+    return mail
+
+
+def at_rcpt(address, reply):
+    return lambda stage, argument: reply if stage == "rcpt" and address in argument else None
+
+
+async def outcome(plan, **changes):
+    """Return what is said of each recipient, and what the server has."""
+    async with smtp_server(plan) as server:
+        failures = await send(settings(server.port, **changes), note(), (A, B))
+        return {who: failure.trouble for who, failure in failures.items()}, server
+
+
+def both(trouble):
+    return {A: trouble, B: trouble}
+
+
+async def test_a_server_that_takes_it_leaves_nothing_to_do():
+    troubles, server = await outcome({})
+    assert troubles == {}
+    assert [one.recipients for one in server.accepted] == [(A, B)]
+
+
+ROWS = [
+    ("greylisted", {"rcpt": "451 later"}, both(Trouble.RECIPIENT_LATER)),
+    ("mailbox busy", {"rcpt": "450 busy"}, both(Trouble.RECIPIENT_LATER)),
+    ("no such user", {"rcpt": "550 nobody"}, both(Trouble.RECIPIENT_NEVER)),
+    ("one of two refused", at_rcpt(B, "550 nobody"), {B: Trouble.RECIPIENT_NEVER}),
+    ("one of two greylisted", at_rcpt(A, "451 later"), {A: Trouble.RECIPIENT_LATER}),
+    ("421 at MAIL", {"mail": "421 closing"}, both(Trouble.SERVER)),
+    ("sender refused", {"mail": "550 not you"}, both(Trouble.SETTINGS)),
+    ("451 at DATA", {"data": "451 later"}, both(Trouble.MAIL_LATER)),
+    ("451 after the message", {"body": "451 later"}, both(Trouble.MAIL_LATER)),
+    ("552 after the message", {"body": "552 too large"}, both(Trouble.MAIL_NEVER)),
+    ("554 after the message", {"body": "554 spam"}, both(Trouble.MAIL_NEVER)),
+    ("cut before the final reply", {"body": CUT}, both(Trouble.AMBIGUOUS)),
+    ("cut at DATA", {"data": CUT}, both(Trouble.AMBIGUOUS)),
+    ("cut at RCPT", {"rcpt": CUT}, both(Trouble.SERVER)),
+    ("cut at EHLO", {"ehlo": CUT}, both(Trouble.SERVER)),
+    ("no banner, cut", {"banner": CUT}, both(Trouble.SERVER)),
+    ("421 as banner", {"banner": "421 busy"}, both(Trouble.SERVER)),
+    ("554 as banner", {"banner": "554 go away"}, both(Trouble.SETTINGS)),
+    ("garbage after the message", {"body": GARBAGE}, both(Trouble.AMBIGUOUS)),
+    ("garbage as banner", {"banner": GARBAGE}, both(Trouble.GARBAGE)),
+    ("a megabyte as a reply", {"mail": HUGE}, both(Trouble.GARBAGE)),
+]
+
+
+@pytest.mark.parametrize(("plan", "expected"), [row[1:] for row in ROWS], ids=[row[0] for row in ROWS])
+async def test_outcomes(plan, expected):
+    troubles, _ = await outcome(plan)
+    assert troubles == expected
+
+
+@pytest.mark.parametrize(
+    ("plan", "expected"),
+    [
+        ({"banner": HANG}, Trouble.SERVER),
+        ({"ehlo": HANG}, Trouble.SERVER),
+        ({"ehlo": DRIP}, Trouble.SERVER),
+        ({"rcpt": DRIP}, Trouble.SERVER),
+        ({"body": HANG}, Trouble.AMBIGUOUS),
+        ({"body": DRIP}, Trouble.AMBIGUOUS),
+    ],
+)
+async def test_one_deadline_covers_hanging_and_dripping(plan, expected):
+    began = asyncio.get_running_loop().time()
+    troubles, _ = await outcome(plan, timeout_seconds=0.3)
+    assert troubles == both(expected)
+    assert asyncio.get_running_loop().time() - began < 3.0
+
+
+async def test_nobody_listening_is_a_server_in_trouble():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        failures = await send(settings(taken.getsockname()[1]), note(), (A, B))
+    assert {one.trouble for one in failures.values()} == {Trouble.SERVER}
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+async def over_tls(authority, monkeypatch, security, name="IP:127.0.0.1", days=2, offers=True):
+    """Return the troubles, and the server, of a login and a mail over TLS."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+    tls = authority.server(name, days)
+    async with smtp_server(tls=tls, implicit=security == "tls", offers_starttls=offers) as server:
+        email = settings(server.port, security=security, username="desk", password=Secret(PASSWORD))
+        failures = await send(email, note(), (A,))
+        return failures, server
+
+
+@pytest.mark.parametrize("security", ["starttls", "tls"])
+async def test_a_good_certificate_is_trusted_and_only_then_a_login_is_tried(authority, monkeypatch, security):
+    failures, server = await over_tls(authority, monkeypatch, security)
+    # This server knows no AUTH: that the client asked for it shows that TLS was accepted
+    assert "AUTH" in failures[A].reason
+    assert failures[A].trouble is Trouble.SETTINGS
+    assert server.commands.count("EHLO " + socket.gethostname()) == (2 if security == "starttls" else 1)
+
+
+@pytest.mark.parametrize("security", ["starttls", "tls"])
+@pytest.mark.parametrize(
+    ("name", "days"), [("DNS:mail.elsewhere.test", 2), ("IP:127.0.0.1", -1)], ids=["wrong name", "expired"]
+)
+async def test_a_wrong_or_expired_certificate_gets_nothing(authority, monkeypatch, security, name, days):
+    failures, server = await over_tls(authority, monkeypatch, security, name, days)
+    assert failures[A].trouble is Trouble.SETTINGS
+    assert "certificate" in failures[A].reason.lower()
+    assert [c for c in server.commands if not c.startswith(("EHLO", "STARTTLS"))] == []
+    assert server.received == []
+
+
+async def test_without_starttls_neither_mail_nor_login_goes_out(authority, monkeypatch):
+    failures, server = await over_tls(authority, monkeypatch, "starttls", offers=False)
+    assert failures[A].trouble is Trouble.SETTINGS
+    assert [c for c in server.commands if not c.startswith(("EHLO", "HELO", "QUIT", "STARTTLS"))] == []
+
+
+async def test_a_password_that_a_server_repeats_is_not_shown():
+    async with smtp_server({"mail": f"550 {PASSWORD} is wrong"}) as server:
+        email = settings(server.port, security="none", username=None, password=Secret(PASSWORD))
+        failures = await send(email, note(), (A,))
+    assert PASSWORD not in failures[A].reason
