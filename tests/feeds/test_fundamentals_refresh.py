@@ -226,6 +226,29 @@ async def test_a_service_that_fails_for_five_symbols_in_a_row_is_left_alone(worl
     assert outcome.stopped["yahoo"].failure is Failure.UNAVAILABLE
 
 
+async def test_failures_between_successes_do_not_stop_a_service(world: World) -> None:
+    world.key = False
+    world.answers.on_summary = lambda asked, symbol: Reply(500) if symbol[1:] in "13579" else summary()
+    outcome = await world.refresh(*(f"S{i}" for i in range(10)))
+    names = list(outcome.failed)
+    assert (names, outcome.unasked, outcome.stopped) == (["S1", "S3", "S5", "S7", "S9"], [], {})
+
+
+async def test_alpha_vantage_goes_on_alone_where_yahoo_stops(world: World) -> None:
+    world.answers.on_summary = lambda asked, symbol: Reply(429)
+    outcome = await world.refresh("AAA", "BBB")
+    assert outcome.fetched == ["AAA", "BBB"]
+    assert set(asked_about(world.yahoo)) == {"AAA"}
+    assert world.known("BBB").origin("market_cap").source == "alpha_vantage"
+
+
+async def test_a_field_that_nobody_needs_is_not_worth_a_request(world: World) -> None:
+    world.answers.on_summary = lambda asked, symbol: summary(assetProfile={"sector": "Energy"})
+    await world.refresh("AAA")
+    assert world.known().industry is None
+    assert world.alpha.asked == []
+
+
 async def test_a_day_without_requests_left_at_alpha_vantage_does_not_stop_yahoo(world: World) -> None:
     world.answers.on_summary = lambda asked, symbol: summary(**NO_FLOAT)
     world.calls_a_day = 1

@@ -1,5 +1,6 @@
 """Requests to a service that fails in every way, over a real socket."""
 
+import asyncio
 import logging
 import traceback
 from collections.abc import Iterator
@@ -136,7 +137,8 @@ async def test_a_rate_limit_holds_back_every_request_to_the_service(server: Faul
 )
 async def test_one_deadline_covers_silence_and_a_slow_drip(server: FaultyServer, reply: Reply) -> None:
     server.answer = lambda asked: reply
-    error = await failure(server, timeout_s=0.2, patience=Patience(attempts=2, wait_s=0.001))
+    async with asyncio.timeout(20):
+        error = await failure(server, timeout_s=0.2, patience=Patience(attempts=2, wait_s=0.001))
     assert str(error) == "Test about AAA: no answer within 0.2 s"
     assert error.failure is Failure.TIMEOUT
     assert len(server.asked) == 2
@@ -274,7 +276,6 @@ async def test_a_name_that_leads_to_a_private_address_is_refused_before_anything
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A resolver that rebinds: the name is public in spelling and private in fact."""
-    import asyncio
 
     async def rebound(host: str, *args: Any, **options: Any) -> list[Any]:
         return [(2, 1, 6, "", ("8.8.8.8", 0)), (2, 1, 6, "", ("10.0.0.7", 0))]

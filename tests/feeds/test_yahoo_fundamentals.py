@@ -1,5 +1,6 @@
 """Yahoo's fundamentals over a real socket: cookie, crumb, answers, and everything that goes wrong."""
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -167,8 +168,9 @@ async def test_one_deadline_covers_silence_and_a_slow_drip(server: FaultyServer,
     yahoo = source(server, timeout_s=0.6, patience=Patience(attempts=1))
     await yahoo.fetch("AAA")
     answers(server).on_summary = lambda asked, symbol: reply
-    with pytest.raises(ProviderError, match=r"^Yahoo about BBB: no answer within 0\.6 s$") as caught:
-        await yahoo.fetch("BBB")
+    async with asyncio.timeout(20):
+        with pytest.raises(ProviderError, match=r"^Yahoo about BBB: no answer within 0\.6 s$") as caught:
+            await yahoo.fetch("BBB")
     assert caught.value.failure is Failure.TIMEOUT
 
 
@@ -213,8 +215,6 @@ def test_a_base_url_is_checked() -> None:
 
 
 async def test_a_fetch_that_is_given_up_does_not_keep_the_program_waiting(server: FaultyServer) -> None:
-    import asyncio
-
     arrived = threading.Event()
 
     def hang(asked: Asked, symbol: str) -> Reply:
