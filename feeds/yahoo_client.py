@@ -10,11 +10,13 @@ from __future__ import annotations
 import datetime as dt
 import os
 import threading
+import time
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from engine.errors import DataError, MissingPackage
+from feeds.provider import Failure, ProviderError
+from feeds.rate_limit import RateLimit
 
 _EXCHANGE_ZONE = "America/New_York"
 
@@ -41,6 +43,8 @@ class YahooClient:
     def __init__(self, private_dir: Path, *, base_url: str | None = None, timeout_s: float = 10.0) -> None:
         try:
             import yfinance
+
+            from feeds.yahoo_session import YahooSession
         except ImportError:
             raise MissingPackage("Yahoo prices need yfinance: pip install yfinance") from None
         try:
@@ -51,7 +55,7 @@ class YahooClient:
         yfinance.set_tz_cache_location(str(private_dir))
         yfinance.config.debug.hide_exceptions = False
         self._yfinance = yfinance
-        self._session = _redirected(base_url) if base_url else _browser_like()
+        self._session = YahooSession(RateLimit(None, clock=time.monotonic), base_url=base_url)
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
 
@@ -77,6 +81,10 @@ class YahooClient:
             raise RateLimited("rate limit") from None
         except (YFPricesMissingError, YFTzMissingError) as error:
             raise NoData(_one_line(error)) from None
+        except ProviderError as error:
+            if error.failure is Failure.RATE_LIMITED:
+                raise RateLimited("rate limit") from None
+            raise YahooError(error.detail) from None
         except Exception as error:  # whatever a broken reply makes yfinance trip over
             raise YahooError(_one_line(error)) from None
         missing = {"Open", "High", "Low", "Close", "Adj Close", "Volume"} - set(frame.columns)
@@ -88,28 +96,3 @@ class YahooClient:
 def _one_line(error: Exception) -> str:
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:100]}" if text else type(error).__name__
-
-
-def _browser_like() -> Any:
-    """Return one session for all symbols, so that cookies are fetched once."""
-    try:
-        from curl_cffi import requests
-    except ImportError:
-        return None
-    return requests.Session(impersonate="chrome")
-
-
-def _redirected(base_url: str) -> Any:
-    """Return a session that sends every request to `base_url`, path and query unchanged."""
-    import requests
-
-    class Redirected(requests.Session):
-        def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
-            parts = urlsplit(str(request.url))
-            query = f"?{parts.query}" if parts.query else ""
-            request.url = base_url.rstrip("/") + parts.path + query
-            return super().prepare_request(request)
-
-    session = Redirected()
-    session.trust_env = False  # no proxy, no netrc
-    return session

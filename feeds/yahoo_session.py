@@ -23,7 +23,9 @@ from feeds.provider import Failure, ProviderError
 from feeds.rate_limit import RateLimit
 
 SERVICE = "Yahoo"
-_PAGES = ("/v1/", "/v7/", "/v10/", "/ws/")  # answers; all else is about cookies, where a 404 is usual
+# Pages about companies. What /v8/ says of prices yfinance tells apart itself; a 404 is usual for cookies.
+_PAGES = ("/v10/", "/ws/")
+_CRUMB = "/v1/"
 
 
 class YahooSession(requests.Session[requests.Response]):
@@ -56,7 +58,9 @@ class YahooSession(requests.Session[requests.Response]):
             url = self._base + (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         wait_s = self._limit.reserve()
         time.sleep(wait_s)
-        self._call.until += wait_s
+        if hasattr(self._call, "until"):
+            self._call.until += wait_s
+            options["timeout"] = self._time_left()
         body = bytearray()
 
         def collect(chunk: bytes) -> int:
@@ -68,13 +72,10 @@ class YahooSession(requests.Session[requests.Response]):
             body.extend(chunk)
             return len(chunk)
 
-        options |= {
-            "timeout": self._time_left(), "allow_redirects": CurlFollow.SAFE, "content_callback": collect,
-        }  # fmt: skip
+        options |= {"allow_redirects": CurlFollow.SAFE, "content_callback": collect}
         response = super().request(method, url, **options)
         response.content = bytes(body)
-        if parts.path.startswith(_PAGES):
-            self._check(response)
+        self._check(response, parts.path)
         return response
 
     def _time_left(self) -> float:
@@ -83,17 +84,17 @@ class YahooSession(requests.Session[requests.Response]):
             raise ProviderError(Failure.TIMEOUT, SERVICE, f"no answer within {self._call.timeout_s:g} s")
         return left
 
-    def _check(self, response: requests.Response) -> None:
+    def _check(self, response: requests.Response, path: str) -> None:
         """Raise what yfinance would only ask again about, with another cookie, or would hide Retry-After of.
 
         An expired crumb is answered with 401 or 403: that is left to yfinance, which gets a new one.
         """
         status = response.status_code
-        if status == 404 and b"No fundamentals data" in response.content:
-            raise ProviderError(Failure.EMPTY, SERVICE, "nothing known of it: delisted, or no share?")
-        if status == 404:
+        if status == 404 and path.startswith(_PAGES):
+            if b"No fundamentals data" in response.content:
+                raise ProviderError(Failure.EMPTY, SERVICE, "nothing known of it: delisted, or no share?")
             raise ProviderError(Failure.UNKNOWN_SYMBOL, SERVICE, "no such symbol: delisted or renamed?")
-        if status == 429 or status >= 500:
+        if (status == 429 or status >= 500) and path.startswith((*_PAGES, _CRUMB)):
             error = status_error(SERVICE, status, {k.lower(): v or "" for k, v in response.headers.items()})
             assert error is not None
             self._limit.hold(min(error.retry_after_s or 0.0, 60.0))

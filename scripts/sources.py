@@ -216,6 +216,7 @@ def _from_yahoo(
             wait_max_s=sources.backoff_seconds_max,
             pause_s=sources.yahoo_pause_seconds,
         ),
+        base_url=sources.yahoo_url,
         timeout_s=sources.timeout_seconds,
         strict=request.strict,
         sectors=sectors,

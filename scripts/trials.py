@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scripts.console import note
@@ -73,8 +74,18 @@ def configuration(run: Run) -> dict[str, Any]:
         "desk": asdict(run.desk.config),
         "symbols": list(run.feed.universe.symbols),
         "window": [run.request.start, run.request.end],
-        "fundamentals": hashlib.sha256(facts.read_bytes()).hexdigest() if facts and facts.is_file() else None,
+        "fundamentals": _content(facts.expanduser()) if facts is not None else None,
     }
+
+
+def _content(path: Path) -> str:
+    """Return the hash of a file, or of the names and contents of the files in a folder."""
+    if not path.is_dir():
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    for file in sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith(".")):
+        digest.update(file.name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def sentence(made: Judgement) -> str:

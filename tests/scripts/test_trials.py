@@ -69,6 +69,20 @@ def test_an_edited_strategy_file_is_another_trial(counted, home, monkeypatch):
     assert counted("--strategy-module", str(module), strategy="mine") == 2
 
 
+def test_a_folder_of_fundamentals_that_changed_is_another_trial(counted, home):
+    cache = (
+        '{"source": "alpha_vantage", "fetched_at": "2021-01-05T12:00:00", "data": {"return_on_equity": %s}}'
+    )
+    (home / "facts").mkdir()
+    (home / "facts" / "AAAA.json").write_text(cache % 0.1)
+    options = ("--fundamentals", "facts")
+    assert counted(*options, strategy="canslim") == 1
+    (home / "facts" / ".lock").touch()
+    assert counted(*options, strategy="canslim") == 1
+    (home / "facts" / "AAAA.json").write_text(cache % 0.2)
+    assert counted(*options, strategy="canslim") == 2
+
+
 def test_other_data_begin_another_count(counted, home):
     counted()
     write_prices(home / "prices.csv", n_days=150)
