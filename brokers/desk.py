@@ -205,14 +205,13 @@ class Desk:
     def open_positions(self) -> NDArray[np.void]:
         """Return POSITION_DTYPE rows of what is held, by account and symbol."""
         lots = self._state.lots
-        held = np.argwhere(lots["quantity"] > 0)
+        account, symbol = np.nonzero(lots["quantity"] > 0)
+        held = lots[account, symbol]
         rows = np.zeros(len(held), POSITION_DTYPE)
-        for row, (a, s) in zip(rows, held, strict=True):
-            lot = lots[a, s]
-            row["account"], row["symbol"] = a, s
-            for name in ("strategy", "quantity", "ts_entry", "mark", "stop", "initial_stop", "bars_held"):
-                row[name] = lot[name]
-            row["entry_price"] = lot["cost"] / MICRO / (lot["bought"] / self._params.units)
+        rows["account"], rows["symbol"] = account, symbol
+        for name in ("strategy", "quantity", "ts_entry", "mark", "stop", "initial_stop", "bars_held"):
+            rows[name] = held[name]
+        rows["entry_price"] = held["cost"] / MICRO / (held["bought"] / self._params.units)
         return rows
 
     def state(self) -> dict[str, Any]:

@@ -59,7 +59,7 @@ class SectorReader:
             for when, rows in weights.holdings.items()
         }
         self._by_name = weights.by_name
-        keys = {_key(each, at, own) for rows in placed.values() for each, at in rows}
+        keys = {_key(each, at, own) for rows in placed.values() for each, at in rows if each.weight > 0}
         self.sectors = tuple(sorted(keys))
         self._sector_of = np.array([self.sectors.index(key) if key in keys else -1 for key in own], np.int64)
         self._dates = list(placed)
@@ -72,7 +72,8 @@ class SectorReader:
     def _period(self, rows: list[tuple[Holding, int | None]], own: list[str]) -> _Period:
         sectors, names = np.zeros(len(self.sectors)), np.zeros(len(own))
         for each, at in rows:
-            sectors[self.sectors.index(_key(each, at, own))] += each.weight
+            if each.weight > 0:
+                sectors[self.sectors.index(_key(each, at, own))] += each.weight
             if at is not None:
                 names[at] += each.weight
         if not self._by_name:

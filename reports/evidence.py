@@ -6,7 +6,7 @@ The tear sheet is made from files alone, so whatever it shows can be looked up b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,7 @@ Table = tuple[Sequence[str], Sequence[Column]]
 ROLLING_SESSIONS = 126
 BARS = "trades/bars.parquet"
 INTERVALS = "performance/intervals.csv"
+DISCLOSURES = "combined/disclosures.csv"
 SECTORS = "combined/sector_exposure.csv"
 
 
@@ -74,6 +75,26 @@ def write_evidence(
         write_csv(directory / name, list(text(names)), columns)
     write_bars(directory / BARS, recorder, nearby)
     return [*(directory / name for name in tables), directory / BARS]
+
+
+def write_disclosures(directory: Path, manifest: Mapping[str, Any]) -> Path:
+    """Write the single numbers of `run.json` that the tear sheet tells, so that they are in a table too."""
+    data, account = manifest["data"], manifest["settings"]["backtest"]
+    ended, spread = manifest["survivorship"], manifest["intrabar_spread"] or {}
+    rows: dict[str, Any] = {
+        "rows": data["rows"], "symbols": data["symbols"], "capital": manifest["capital"],
+        **{f"weight {each['name']}": each["weight"] for each in manifest["strategies"]},
+        "names": ended["names"], "names_at_end": ended["names_at_end"],
+        "ambiguous_bars": manifest["counts"]["ambiguous_bars"],
+        "intrabar_spread_usd": spread.get("usd"), "intrabar_spread_share": spread.get("share"),
+        "open_positions": len(manifest["open_positions"]),
+        "open_positions_usd": sum(p["quantity"] * (p["mark"] or 0.0) for p in manifest["open_positions"]),
+        **{f"trades_without_bars {name}": n for name, n in manifest["trades_without_bars"].items()},
+        **{name: value for name, value in account.items() if isinstance(value, (int, float))},
+    }  # fmt: skip
+    values = np.array([np.nan if value is None else value for value in rows.values()], np.float64)
+    write_csv(directory / DISCLOSURES, ("item", "value"), (text(rows), floats(values)))
+    return directory / DISCLOSURES
 
 
 def daily_table(account: Daily, benchmark: Daily | None, risk_free_rate: float) -> Table:

@@ -18,7 +18,8 @@ Float = NDArray[np.float64]
 WIDTH, HEIGHT = 1000, 297  # of the box that the browser stretches
 POINTS = 600
 _MARGIN = 0.055  # Plotly's, above and below the data of a logarithmic axis
-_MANTISSAS = (1.0, 2.0, 5.0)
+_MANTISSAS = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
+_COARSE = (1.0, 2.0, 5.0)  # over more than a factor of ten
 
 
 def equity(folder: RunFolder) -> str:
@@ -82,9 +83,10 @@ def _path(x: Float, y: Float, colour: str, width: float) -> str:
 
 
 def _dollar_ticks(low: float, high: float) -> list[tuple[float, str]]:
-    """Return the logarithms of round dollars, with their labels: 1, 2 and 5 times a power of ten."""
+    """Return the logarithms of round dollars, with their labels."""
+    mantissas = _COARSE if high - low > 1 else _MANTISSAS
     powers = range(int(np.floor(low)), int(np.ceil(high)) + 1)
-    values = [m * 10.0**power for power in powers for m in _MANTISSAS]
+    values = [m * 10.0**power for power in powers for m in mantissas]
     return [(float(np.log10(v)), _short(v)) for v in values if low <= np.log10(v) <= high]
 
 

@@ -71,11 +71,14 @@ def probabilistic_sharpe(of: Sample, threshold: float = 0.0) -> float:
 
 
 def expected_maximum(trials: float) -> float:
-    """Return the expected largest of `trials` independent standard normals; 0 for one."""
+    """Return the expected largest of `trials` independent standard normals; 0 for one.
+
+    The formula is an approximation that falls below 0 for less than 1.3 trials; luck never lowers a best.
+    """
     if trials <= 1:
         return 0.0
     first, second = _NORMAL.inv_cdf(1 - 1 / trials), _NORMAL.inv_cdf(1 - 1 / (trials * math.e))
-    return (1 - EULER_GAMMA) * first + EULER_GAMMA * second
+    return max(0.0, (1 - EULER_GAMMA) * first + EULER_GAMMA * second)
 
 
 def effective_trials(trials: float, mean_correlation: float) -> float:

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from typing import Any
 
+from reports.evidence import DISCLOSURES
 from reports.folder import RunFolder
 from reports.formats import escape, minus, percent, table, usd, words
 from reports.judgement import FILE as SIGNIFICANCE
@@ -44,9 +45,9 @@ def appendix(folder: RunFolder) -> Section:
         ("Conventions", conventions(folder)),
     ]
     html = "".join(f"<h3>{title}</h3>{text}" for title, text in parts if text)
-    sources = ("run.json", *(
-        name for name in ("data_quality.csv", "performance/conventions.csv", SIGNIFICANCE) if folder.has(name)
-    ))  # fmt: skip
+    files = (DISCLOSURES, SIGNIFICANCE, "trades/open_positions.csv", "data_quality.csv",
+             "performance/conventions.csv")  # fmt: skip
+    sources = ("run.json", *(name for name in files if folder.has(name)))
     return Section("appendix", "How to read this", html, sources, long=True)
 
 

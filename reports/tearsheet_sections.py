@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from reports import charts, static_chart
+from reports.brinson import ALL as BRINSON_ALL
 from reports.brinson import FILE as BRINSON
 from reports.evidence import INTERVALS
 from reports.folder import METRICS, SUMMARY, RunFolder
@@ -239,8 +240,9 @@ def brinson(folder: RunFolder) -> Section | None:
     body = []
     for i, name in enumerate(rows.text("sector")):
         effects = (percent(numbers[key][i], sign=True) for key in ("allocation", "selection", "active"))
+        shown = f'<span class="strong">{words(name)}</span>' if name == BRINSON_ALL else words(name)
         body.append([
-            words(name), percent(numbers["weight"][i]), percent(numbers["benchmark_weight"][i]),
+            shown, percent(numbers["weight"][i]), percent(numbers["benchmark_weight"][i]),
             percent(numbers["contribution"][i], sign=True),
             percent(numbers["benchmark_return"][i], sign=True), *effects,
             f"{numbers['names'][i]:,.0f}" if numbers["names"][i] else "",
@@ -248,7 +250,7 @@ def brinson(folder: RunFolder) -> Section | None:
         ])  # fmt: skip
     head = ["", "weight", "bench. weight", "contribution", "bench. return", "allocation", "selection", "both",
             "names", "covered"]  # fmt: skip
-    html = f'<p class="note">{_brinson_note(folder)}</p>' + table(head, body, classes="last")
+    html = f'<p class="note">{_brinson_note(folder)}</p>' + table(head, body)
     return Section("brinson", "Selection and allocation", html, (BRINSON,))
 
 

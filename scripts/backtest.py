@@ -227,7 +227,7 @@ def write_files(
     from reports.artefacts import write_run
     from reports.attribution import attribute
     from reports.benchmark_sectors import SectorReader
-    from reports.evidence import write_evidence
+    from reports.evidence import write_disclosures, write_evidence
     from reports.manifest import write_manifest
     from reports.nearby import look_again
     from reports.tearsheet import deflated_plotly, write_tearsheet
@@ -262,6 +262,7 @@ def write_files(
         sectors=benchmark.result() if benchmark else None,
     )
     manifest = {**described(run, summary), **nearby.described()}
+    paths.append(write_disclosures(directory, manifest))
     paths.append(write_tearsheet(directory, manifest))
     if run.request.pdf:
         from reports.pdf import write_pdf

@@ -37,14 +37,15 @@ def moving_stops(
     found: list[tuple[int, int, int, int, float]] = []
 
     def on_equity(event: Equity) -> None:
-        for row in desk.open_positions():
-            key = (int(row["account"]), int(row["symbol"]), int(row["ts_entry"]))
-            stop = float(row["stop"])
-            if key not in known:
-                known[key] = float(row["initial_stop"])
-            if stop != known[key] and not np.isnan(stop):
+        held = desk.open_positions()
+        columns = ("account", "symbol", "ts_entry", "strategy", "stop", "initial_stop")
+        for account, symbol, entry, strategy, stop, initial in zip(
+            *(held[name].tolist() for name in columns), strict=True
+        ):
+            key = (account, symbol, entry)
+            if stop != known.setdefault(key, initial) and stop == stop:  # NaN: no stop
                 known[key] = stop
-                found.append((int(event.ts[-1]), key[1], int(row["strategy"]), key[2], stop))
+                found.append((int(event.ts[-1]), symbol, strategy, entry, stop))
 
     bus: Any = loop.bus
     bus.subscribe(Equity, on_equity)

@@ -14,7 +14,8 @@ from tests.reports.made_run import close_ns
 
 UNIVERSE = Universe(("AAA", "BBB", "CCC", "DDD"), ("Energy", "Energy", "Utilities", ""), ("",) * 4)
 HELD = BenchmarkWeights("w.csv", {None: [
-    Holding("AAA", "Energy", 0.3), Holding("BBB", "Energy", 0.1), Holding("ZZZ", "Energy", 0.2),
+    Holding("DDD", "Rights", 0.0), Holding("AAA", "Energy", 0.3),
+    Holding("BBB", "Energy", 0.1), Holding("ZZZ", "Energy", 0.2),
     Holding("CCC", "Utilities", 0.4),
 ]})  # fmt: skip
 

@@ -48,6 +48,15 @@ def test_correlated_trials_are_worth_fewer():
     assert made.significance.dsr > significance(own.returns, trial_sharpes=sharpes, trials=10).dsr
 
 
+def test_trials_worth_little_more_than_one_never_make_a_result_look_better():
+    own = returns()
+    for noise in (1e-4, 4e-3, 0.01, 0.02):
+        other = DailyReturns(own.days, own.returns + RANDOM.normal(0, noise, 400))
+        sharpes = tuple(float(each.returns.mean() / each.returns.std()) for each in (own, other))
+        said = judge(own, Trials(2, sharpes, (own, other))).significance
+        assert said.dsr <= said.psr
+
+
 def test_the_mean_correlation_is_that_of_all_pairs_that_vary():
     matrix = np.column_stack([returns().returns for _ in range(4)])
     matrix[:, 1] += matrix[:, 0]
