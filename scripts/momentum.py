@@ -43,7 +43,7 @@ def run_momentum(
     settings = load_settings(settings_path, defaults_path, force=force)
     known = compiled_kernels()
     membership = membership_of(KEYS[which], settings)
-    prices = data or Path(settings.storage.price_cache_dir)
+    prices = data or Path(settings.storage.price_cache_dir) / "yahoo"
     if data is None and not prices.expanduser().is_dir():
         raise DataError(f"{prices}: no prices are cached there; name a file or folder of them with --data")
     with telling_of_compilation(known):

@@ -96,11 +96,12 @@ def _cached_yahoo(request: BacktestRequest, record: Mapping[str, Any], settings:
     from feeds.yahoo import cached_feed
     from scripts.sources import split_benchmark, wanted_symbols
 
-    if request.data is not None or not (symbols := wanted_symbols(request)):
+    of_index = record.get("universe", ()) if request.universe else ()
+    if request.data is not None or not (symbols := wanted_symbols(request) or of_index):
         return None
     data = record.get("data", {})
     return cached_feed(
-        symbols,
+        of_index or symbols,
         str(data.get("first") or request.start),
         data.get("last"),
         cache_dir=Path(settings.storage.price_cache_dir),

@@ -5,11 +5,15 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import json
+import math
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from feeds.yahoo import yahoo_feed
 from scripts.cli import run
+from tests.feeds.yahoo_server import chart, yahoo_server
 from tests.scripts.price_file import weekdays, write_prices
 from universe.constituents import RUSSELL_2000, ConstituentStore
 
@@ -149,3 +153,26 @@ def test_what_cannot_be_is_refused_in_one_line(lists, capsys) -> None:
     assert run(["backtest", "--universe", "russell-2000", "--strategies", "trend"]) == 2
     assert "--universe without --data downloads from Yahoo" in capsys.readouterr().err
     assert run(["backtest", "--universe", "nasdaq"]) == 2
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # yfinance 1.7 on pandas 3.1
+def test_without_files_the_members_are_downloaded_and_a_look_back_asks_nobody(
+    lists, capsys, monkeypatch
+) -> None:
+    days = weekdays(N_DAYS)
+    with yahoo_server() as server:
+        closes = {day: 20 + 5 * math.sin(i / 9) for i, day in enumerate(days)}
+        server.answer = lambda symbol, n: (200, chart(symbol, closes))
+        monkeypatch.setattr("feeds.yahoo.yahoo_feed", partial(yahoo_feed, base_url=server.url))
+        options = ["--universe", "russell-2000", "--strategies", "trend", "--output-dir", "out"]
+        assert run(["backtest", *options, "--start", days[0], "--end", days[-1]]) == 0
+        n_asked = sum(server.asked.values())
+        record = json.loads(Path("out/run.json").read_text())
+        assert record["universe"] == ["AAAA", "BBBB", "CCCC", "GONE"]
+        assert (record["index"]["members"], record["index"]["priced"]) == (4, 4)
+        capsys.readouterr()
+        assert run(["why", "AAAA", "out", "--date", days[100], "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["problem"] is None
+        assert run(["momentum", "russell", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["evaluated"] == 3
+        assert sum(server.asked.values()) == n_asked

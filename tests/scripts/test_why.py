@@ -83,6 +83,7 @@ def test_a_symbol_that_never_signalled_is_known_all_the_same(directory, capsys):
     assert asked(capsys, "QUIET", directory)["events"] == []
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # yfinance 1.7 on pandas 3.1
 def test_a_run_on_bars_from_yahoo_is_explained_from_the_cache(tmp_path, monkeypatch, capsys):
     days = weekdays(N_DAYS)
     monkeypatch.chdir(tmp_path)
