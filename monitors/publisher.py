@@ -38,6 +38,7 @@ HEARTBEAT_S = 1.0
 GREETING_S = 0.05  # between two extra heartbeats for newcomers
 SLICE = 64  # bars sent before others get a turn
 BACKLOG_MESSAGES = 10_000  # waiting for one subscriber before ZeroMQ drops
+SOCKET_BYTES = 1 << 18  # the kernel's share; by default it grows to megabytes for each that stands still
 INBOUND_BYTES = 1_024  # CURVE's handshake does not fit into 256
 REPLY_MESSAGES = 1_000
 REPLAY_PER_S, REPLAY_BURST = 20_000.0, 20_000.0  # messages, to all subscribers together
@@ -121,6 +122,7 @@ class Publisher:
                 socket.backlog = 1_024
                 protect_server(socket, self._keys)
             self._pub.sndhwm = BACKLOG_MESSAGES
+            self._pub.sndbuf = SOCKET_BYTES
             self._pub.xpub_verbose = 1  # Every newcomer is greeted, not the first of a topic alone
             self._router.sndhwm, self._router.rcvhwm = 4, 64
             host = self.address.rpartition(":")[0]

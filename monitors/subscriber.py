@@ -36,7 +36,7 @@ RETRIES = 10  # in a row, while the publisher is there
 JITTER_S = 0.2  # so that all who missed something do not ask at once
 RETRY_S_MAX = 2.0
 LAG_MAX = 200_000  # messages
-QUEUE_MESSAGES = 20_000
+QUEUE_MESSAGES, SOCKET_BYTES = 20_000, 1 << 20
 FRAME_BYTES_MAX = 1 << 20
 FUTURE_NS = 86_400_000_000_000  # clocks differ; by more than a day it is not a clock
 
@@ -145,10 +145,10 @@ class Subscriber:
             for socket in (self._sub, self._dealer):
                 socket.maxmsgsize = FRAME_BYTES_MAX
                 socket.linger = 0
-                socket.reconnect_ivl, socket.reconnect_ivl_max = 100, 2_000
+                socket.reconnect_ivl, socket.reconnect_ivl_max = 100, 1_000
                 socket.heartbeat_ivl, socket.heartbeat_timeout = 5_000, 30_000
                 protect_client(socket, self._keys)
-            self._sub.rcvhwm = QUEUE_MESSAGES
+            self._sub.rcvhwm, self._sub.rcvbuf = QUEUE_MESSAGES, SOCKET_BYTES
             for topic in (*self.families, wire.HEARTBEAT):  # When a heartbeat comes, all are in force
                 self._sub.subscribe(topic)
             self._sub.connect(self.address)

@@ -1,0 +1,318 @@
+"""What the stream promises when processes die, stand still, join by the hundred, or mean harm.
+
+Real processes and sockets. Rows C-1 to C-5 of the reliability page, small here and large with `-m nightly`;
+each prints its counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import signal
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zmq
+import zmq.asyncio
+
+from monitors import curve
+from monitors.subscriber import Notice, Subscriber
+from tests.monitors.live_stream import Store, publishing
+from tests.monitors.test_curve import free_port
+from tests.monitors.test_subscriber import EVERYTHING, Told, chosen, settled
+
+ROOT = Path(__file__).parents[2]
+nightly = pytest.mark.nightly
+
+
+class Child:
+    """A publishing process."""
+
+    def __init__(self, process: asyncio.subprocess.Process, told: dict[str, Any]) -> None:
+        self.process = process
+        self.address: str = told["address"]
+        self.replay_port: int = told["replay_port"]
+
+    @classmethod
+    async def start(cls, database: Path, ports: tuple[int, int], per_s: float = 0.0, *keys: Path) -> Child:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.monitors.publishing_process",
+            str(database), *map(str, ports), str(per_s), *map(str, keys),
+            cwd=ROOT, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        return cls(process, await answer_of(process))
+
+    async def tell(self, order: str) -> dict[str, Any]:
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{order}\n".encode())
+        return await answer_of(self.process)
+
+    async def end(self, with_signal: signal.Signals = signal.SIGKILL) -> None:
+        with suppress(ProcessLookupError):
+            self.process.send_signal(with_signal)
+        await self.process.wait()
+
+
+async def answer_of(process: asyncio.subprocess.Process) -> dict[str, Any]:
+    assert process.stdout is not None
+    async with asyncio.timeout(60):
+        line = await process.stdout.readline()
+    assert line, "the process died"
+    return dict(json.loads(line))
+
+
+@asynccontextmanager
+async def child_publishing(database: Path, per_s: float = 0.0, *keys: Path) -> AsyncIterator[Child]:
+    child = await Child.start(database, (0, 0), per_s, *keys)
+    try:
+        yield child
+    finally:
+        await child.end()
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(1_000, marks=[nightly, pytest.mark.timeout(5_400)])])
+async def test_c1_no_kill_of_the_publisher_loses_changes_or_reorders_a_message(tmp_path, kills):
+    rng = random.Random(kills)
+    ports = free_port(), free_port()
+    database = tmp_path / "live.db"
+    told: Told = []
+    notices: list[Notice] = []
+    subscriber = Subscriber(f"tcp://127.0.0.1:{ports[0]}", since=0, on_notice=notices.append)
+
+    async def follow() -> None:
+        async for message in subscriber:
+            told.append((message.seq, message.family_seq, message.body))
+
+    following = asyncio.create_task(follow())
+    store = Store(database)
+    for _ in range(kills):
+        child = await Child.start(database, ports, per_s=500.0)
+        before = store.last_seq
+        await settled(60, lambda before=before: told and told[-1][0] > before)
+        await asyncio.sleep(rng.uniform(0.0, 0.15))
+        await child.end()
+    child = await Child.start(database, ports)
+    await settled(60, lambda: following.done() or (told and told[-1][0] == store.last_seq))
+    await child.end()
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+    kinds = [notice.kind for notice in notices]
+    counts = {kind: kinds.count(kind) for kind in ("restarted", "missed", "invalid", "gap")}
+    print(f"C-1: {kills} kills, {len(told)} messages, {counts}")
+    assert told == store.messages()
+    assert len(told) > 6 * kills
+    assert counts["restarted"] >= kills - 1
+    assert counts["gap"] == counts["invalid"] == 0
+
+
+@pytest.mark.parametrize("joins", [30, pytest.param(1_000, marks=[nightly, pytest.mark.timeout(3_600)])])
+async def test_c2_whoever_joins_at_any_time_misses_nothing(tmp_path, joins):
+    store = Store(tmp_path / "live.db", n_symbols=8)
+    rng = random.Random(joins)
+    topic_choices = ([""], ["signal."], ["bar.S0003", "equity"], ["fill.S0000", "alert."])
+    n_checked = 0
+    async with publishing(store) as publisher:
+
+        async def pour(seconds: float) -> None:
+            for _ in range(round(seconds / 0.005)):
+                families = [family for family in EVERYTHING if rng.random() < 0.6] or ["signal"]
+                publisher.publish(store.commit(*families, n=3))
+                await asyncio.sleep(0.005)
+            publisher.publish(store.commit(*EVERYTHING))
+
+        async def join(pouring: asyncio.Task[None]) -> None:
+            nonlocal n_checked
+            await asyncio.sleep(rng.uniform(0.0, 1.0))
+            topics = rng.choice(topic_choices)
+            since = rng.choice([None, 0, rng.randrange(max(1, store.last_seq))])
+            snapshot = since is None and rng.random() < 0.5
+            told: Told = []
+            subscriber = Subscriber(publisher.address, topics, since=since, snapshot=snapshot)
+
+            async def follow() -> None:
+                async for message in subscriber:
+                    told.append((message.seq, message.family_seq, message.body))
+
+            following = asyncio.create_task(follow())
+            await pouring
+            await settled(120, lambda: following.done() or subscriber.position == store.last_seq)
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+            reference = chosen(store.messages(), topics)
+            if since is not None:
+                assert told == chosen(reference, topics, after=since)
+            elif not snapshot:
+                assert told == chosen(reference, topics, after=told[0][0] - 1 if told else store.last_seq)
+            else:
+                state = {body.topic: body for _, _, body in told}
+                final = {body.topic: body for _, _, body in reference}
+                assert all(final[topic] == body for topic, body in state.items())
+                assert {topic for topic in final if topic.startswith(("equity", "bar."))} <= state.keys()
+            n_checked += 1
+
+        for first in range(0, joins, 30):
+            async with asyncio.TaskGroup() as group:
+                pouring = group.create_task(pour(1.2))
+                for _ in range(first, min(first + 30, joins)):
+                    group.create_task(join(pouring))
+        print(f"C-2: {n_checked} joins, {store.last_seq} messages, {publisher.stats()}")
+    assert n_checked == joins
+
+
+@pytest.mark.parametrize(
+    "messages", [22_000, pytest.param(200_000, marks=[nightly, pytest.mark.timeout(900)])]
+)
+async def test_c3_a_subscriber_that_stands_still_harms_nobody_and_is_told_what_it_missed(tmp_path, messages):
+    async with child_publishing(tmp_path / "live.db") as child:
+        command = ["main.py", "subscribe", "--address", child.address, "--topic", "signal.", "--since", "0"]
+        readers = []
+        for name in ("healthy", "stopped"):
+            output = tmp_path / f"{name}.jsonl"
+            readers.append(
+                await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    *command,
+                    "--count",
+                    str(messages),
+                    "--output",
+                    str(output),
+                    cwd=ROOT,
+                    stderr=asyncio.subprocess.PIPE,
+                )
+            )
+        healthy, stopped = readers
+        for reader in readers:
+            assert reader.stderr is not None
+            assert (await reader.stderr.readline()).startswith(b"joined")
+        await child.tell("publish signal 10 10")
+        stopped.send_signal(signal.SIGSTOP)
+        before = await child.tell("stats")
+        slowest_s = 0.0
+        for _ in range(messages // 1_000 - 1):
+            start = time.monotonic()
+            await child.tell("publish signal 100 10")
+            slowest_s = max(slowest_s, time.monotonic() - start)
+        after = await child.tell("publish signal 100 9")
+        _, healthy_said = await asyncio.wait_for(healthy.communicate(), 240)
+        stopped.send_signal(signal.SIGCONT)
+        _, stopped_said = await asyncio.wait_for(stopped.communicate(), 240)
+        final = await child.tell("stats")
+    reference = [seq for seq, _, _ in Store(tmp_path / "live.db").messages()]
+    for name in ("healthy", "stopped"):
+        with (tmp_path / f"{name}.jsonl").open() as lines:
+            assert [json.loads(line)["seq"] for line in lines] == reference
+    grown_mib = after["rss_max_mib"] - before["rss_max_mib"]
+    print(
+        f"C-3: {messages} messages, publisher grew {grown_mib:.1f} MiB, slowest thousand {slowest_s:.3f} s,"
+        f" stopped one missed {final['missed']}, replayed {final['replayed']}; it said {stopped_said!r}"
+    )
+    assert b"missed" not in healthy_said
+    assert b"were missed" in stopped_said
+    assert final["missed"] > 0
+    assert grown_mib <= 64
+
+
+def garbage(rng: random.Random) -> bytes:
+    greeting = b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(48)
+    kinds = (
+        rng.randbytes(rng.randint(1, 200)),
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        greeting[: rng.randint(1, 64)],
+        greeting + rng.randbytes(60),
+        greeting + b"\x04\x19\x05READY\x0bSocket-Type\x00\x00\x00\x03SUB" + b"\x00\xff" + rng.randbytes(300),
+        greeting + b"\x06" + (1 << 62).to_bytes(8, "big") + rng.randbytes(50),
+        b"",
+    )
+    return rng.choice(kinds)
+
+
+@pytest.mark.parametrize("peers", [400, pytest.param(100_000, marks=[nightly, pytest.mark.timeout(1_800)])])
+async def test_c5_garbage_peers_do_not_stop_the_publisher(tmp_path, peers):
+    rng = random.Random(peers)
+    async with child_publishing(tmp_path / "live.db") as child:
+        before = await child.tell("publish signal 1 1")
+        messages = aiter(Subscriber(child.address, since=0))
+        assert (await anext(messages)).seq == 1
+        ports = int(child.address.rpartition(":")[2]), child.replay_port
+        refused = 0
+        for i in range(peers):
+            with socket.socket() as peer:
+                peer.settimeout(5)
+                try:
+                    peer.connect(("127.0.0.1", ports[i % 2]))
+                    peer.sendall(garbage(rng))
+                except OSError:
+                    refused += 1
+        await child.tell("publish signal 1 1")
+        async with asyncio.timeout(60):
+            assert (await anext(messages)).seq == 2
+        after = await child.tell("stats")
+        await messages.aclose()  # type: ignore[attr-defined]
+    grown_mib = after["rss_max_mib"] - before["rss_max_mib"]
+    print(f"C-5: {peers} garbage peers ({refused} cut short), {after['rejected_peers']} failed handshakes")
+    print(f"     publisher grew {grown_mib:.1f} MiB")
+    assert grown_mib <= 64
+
+
+async def test_c5_a_bomb_of_subscriptions_is_cut_by_the_limit_of_a_frame(tmp_path):
+    async with child_publishing(tmp_path / "live.db") as child:
+        before = await child.tell("publish signal 1 1")
+        bomb = zmq.asyncio.Context.instance().socket(zmq.SUB)
+        bomb.linger = 0
+        bomb.connect(child.address)
+        for i in range(1_000):
+            bomb.subscribe(f"signal.{i:04d}".encode() + os.urandom(1_024))
+        messages = aiter(Subscriber(child.address, since=0))
+        assert (await anext(messages)).seq == 1
+        await child.tell("publish signal 1 1")
+        assert (await anext(messages)).seq == 2
+        after = await child.tell("stats")
+        await messages.aclose()  # type: ignore[attr-defined]
+        bomb.close()
+    grown_mib = after["rss_max_mib"] - before["rss_max_mib"]
+    print(f"C-5: 1,000 subscriptions of 1 kB, publisher grew {grown_mib:.1f} MiB")
+    assert grown_mib <= 8
+
+
+@nightly
+@pytest.mark.timeout(600)
+async def test_c4_two_thousand_curve_subscribers_get_everything(tmp_path):
+    _, secret = curve.make_keys(tmp_path / "publisher", "publisher")
+    _, own = curve.make_keys(tmp_path / "clients", "alice")
+    database = tmp_path / "live.db"
+    async with child_publishing(database, 0.0, secret, tmp_path / "clients") as child:
+        loads = [
+            await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "tests.monitors.many_subscribers",
+                child.address,
+                str(own),
+                str(tmp_path / "publisher" / "publisher.key"),
+                "1000",
+                "200",
+                cwd=ROOT,
+                stdout=asyncio.subprocess.PIPE,
+            )
+            for _ in range(2)
+        ]
+        start = time.monotonic()
+        for load in loads:
+            await answer_of(load)
+        connect_s = time.monotonic() - start
+        for _ in range(200):
+            await child.tell("publish signal 1 1")
+            await asyncio.sleep(0.05)
+        results = [await answer_of(load) for load in loads]
+        stats = await child.tell("stats")
+    print(f"C-4: 2,000 CURVE subscribers, connected in {connect_s:.1f} s, 200 messages at 20 a second")
+    print(f"     {results}, publisher {stats['rss_max_mib']:.0f} MiB, peers {stats['peers']}")
+    assert sum(result["delivered"] for result in results) == 2_000 * 200
