@@ -4,10 +4,10 @@
     python -m benchmarks.stream --json        one object
     python -m benchmarks.stream --small       a size for tests; its times mean nothing
 
-Latency: 2,000 symbols per row, all four strategies, desk, journal and stream log committed to the disk
-(synchronous=FULL, high-water mark) before anything is sent. Rows come at a pace, as they do live. The clock
-starts with the row in hand; `published`: its last signal was given to ZeroMQ; `received`: a subscriber in
-another process has the signal, each counted. TMPDIR names the disk.
+Latency: 2,000 symbols per row, all four strategies, desk and monitors, through the monitor's writer: journal
+and stream log are on the disk (synchronous=FULL) before anything is sent. Rows come at a pace, as they do
+live. The clock starts with the row in hand; `published`: its last signal was given to ZeroMQ; `received`: a
+subscriber in another process has the signal, each counted. TMPDIR names the disk.
 
 Fan-out: signals at a rate, committed a hundred at a time, to subscribers that only count. What ZeroMQ drops
 for one that is too slow is a loss here; `monitors.subscriber` would ask for it.
@@ -32,16 +32,17 @@ import numpy as np
 import zmq
 
 from benchmarks import machine, market
-from benchmarks.whole_loop import BATCHES
-from brokers.config import DeskConfig
-from brokers.desk import Desk
+from config import Settings
 from engine import events
-from engine.bus import Bus
 from engine.clock import SystemClock
-from engine.loop import Loop
-from engine.slab import Bars, Universe
+from engine.slab import Bars
+from feeds.live import LiveRow
 from monitors import stream_log, wire
+from monitors.core import LiveCore
+from monitors.inputs import Readings
 from monitors.publisher import BarSource, Publisher
+from monitors.writer import SCHEMA, Writer
+from scripts.live_assembly import MonitorRequest, assemble, make_plan
 from storage.live import LiveStore, open_store, read_only
 from strategies import registry
 
@@ -55,57 +56,7 @@ SMALL: dict[str, Any] = {
 }  # fmt: skip
 BATCH = 100  # signals in a transaction of the fan-out
 SINKS = 2  # processes that hold the subscribers
-STAGES = ("decided", "committed", "published")
-
-
-class LivePath:
-    """What the monitor does with a row: decide, commit, publish."""
-
-    def __init__(self, universe: Universe, store: LiveStore) -> None:
-        self._bus = Bus()
-        self._events: list[Any] = []
-        for kind in (Bars, *BATCHES, events.Equity):
-            self._bus.subscribe(kind, self._events.append)
-        strategies = [registry.create(name) for name in registry.BUILT_IN]
-        desk = Desk(universe, strategies, DeskConfig())
-        self._loop = Loop(universe, strategies, desk, self._bus)
-        self._names = wire.Names(universe, strategies, desk.accounts)
-        self._universe = universe
-        self._store = store
-        self._newest: tuple[int, Bars] = (0, market.random_walks(1, 1)[1])
-
-    async def warm_up(self, bars: Bars) -> None:
-        await self._loop.process(bars)
-        self._events.clear()
-
-    def bars_of(self, journal_seq: int) -> tuple[Sequence[str], Bars] | None:
-        newest_seq, bars = self._newest
-        return (self._universe.symbols, bars) if journal_seq == newest_seq else None
-
-    async def take(self, bars: Bars, publisher: Publisher) -> dict[str, Any]:
-        """Process one row; return after how many seconds each stage was reached, and its signals."""
-        start = time.monotonic()
-        columns = (bars.open, bars.high, bars.low, bars.close, bars.volume)
-        payload = b"".join(column.tobytes() for column in columns)
-        with self._store.transaction() as connection:
-            await self._loop.process(bars)
-            decided = time.monotonic()
-            journal_seq = self._store.append("row", int(bars.ts[0]), payload, bytes(32))
-            batches = wire.batches(self._names, self._events, ts_ns=int(bars.ts[0]))
-            rows = stream_log.append(connection, journal_seq, batches)
-        self._newest = journal_seq, bars
-        committed = time.monotonic()
-        signals = [row for row in rows if row.family == "signal"]
-        publisher.publish(signals)
-        last = time.monotonic()
-        publisher.publish([row for row in rows if row.family != "signal"])
-        self._events.clear()
-        self._store.maintain()
-        return {
-            "start": start, "decided": decided - start, "committed": committed - start,
-            "published": last - start, "signals": sum(row.count for row in signals),
-            "family_seq": signals[0].last_family_seq if signals else 0,
-        }  # fmt: skip
+STAGES = ("committed", "published")
 
 
 async def latency(symbols: int, warm_up: int, rows: int, pace_s: float) -> dict[str, Any]:
@@ -114,14 +65,17 @@ async def latency(symbols: int, warm_up: int, rows: int, pace_s: float) -> dict[
     here, there = multiprocessing.get_context("spawn").Pipe()
     told = []
     with tempfile.TemporaryDirectory() as folder, closing(_store(folder)) as store:
-        path = LivePath(universe, store)
-        await path.warm_up(bars.rows(0, warm_up))
-        async with _publishing(store, path.bars_of) as publisher:
+        writer = Writer(store, LiveCore(assemble), snapshot_inputs=1_000_000)
+        writer.take(make_plan(MonitorRequest(), Settings(), universe), Readings(0))
+        for row in range(warm_up):
+            writer.take(*_input(bars, row))
+        async with _publishing(store, writer.bars_of) as publisher:
             receiver = _start(_receive_signals, there, publisher.address)
             await _answer(here)
             for row in range(warm_up, warm_up + rows):
-                told.append(await path.take(bars.rows(row, row + 1), publisher))
+                told.append(_take(*_input(bars, row), writer, publisher))
                 await asyncio.sleep(pace_s)
+                store.maintain(idle=True)
             here.send("done")
             received = await _answer(here)
             receiver.join()
@@ -138,6 +92,26 @@ async def latency(symbols: int, warm_up: int, rows: int, pace_s: float) -> dict[
         "signals": len(arrivals),
         "ms": ms | {"received": _percentiles(arrivals)},
     }
+
+
+def _input(bars: Bars, row: int) -> tuple[LiveRow, Readings]:
+    return LiveRow(bars.rows(row, row + 1), "benchmark", False), Readings(int(bars.ts[row]))
+
+
+def _take(given: LiveRow, readings: Readings, writer: Writer, publisher: Publisher) -> dict[str, Any]:
+    """Do what the daemon does with a row; return when each stage was reached, and its signals."""
+    start = time.monotonic()
+    taken = writer.take(given, readings)
+    committed = time.monotonic()
+    signals = [row for row in taken.rows if row.family == "signal"]
+    publisher.publish(signals)
+    published = time.monotonic()
+    publisher.publish([row for row in taken.rows if row.family != "signal"])
+    return {
+        "start": start, "committed": committed - start, "published": published - start,
+        "signals": sum(row.count for row in signals),
+        "family_seq": signals[0].last_family_seq if signals else 0,
+    }  # fmt: skip
 
 
 async def fan_out(rate: int, seconds: float, subscribers: int) -> dict[str, Any]:
@@ -179,7 +153,7 @@ async def fan_out(rate: int, seconds: float, subscribers: int) -> dict[str, Any]
 
 
 def _store(folder: str) -> LiveStore:
-    return open_store(Path(folder) / "store", stream_log.SCHEMA)
+    return open_store(Path(folder) / "store", SCHEMA)
 
 
 @asynccontextmanager

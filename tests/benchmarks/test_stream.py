@@ -12,7 +12,7 @@ def test_the_report_has_every_stage_and_counts_every_delivery():
     report = stream.measure(small=True)
     assert json.loads(json.dumps(report)) == report
     figures = report["latency"]["ms"]
-    assert set(figures) == {"decided", "committed", "published", "received"}
+    assert set(figures) == {"committed", "published", "received"}
     assert all(math.isfinite(value) for stage in figures.values() for value in stage.values())
     assert report["latency"]["signals"] > 0
     (fan,) = report["fan_out"]
