@@ -184,11 +184,14 @@ class Daemon:
             stopping.cancel()
 
     def _take_event(self, event: FeedEvent) -> None:
-        self._take(event)
         if isinstance(event, FeedStatus):
             log.info("feed", kind=event.kind, symbol=event.symbol, detail=event.detail)
-            if event.kind == "end" or (self._once and event.kind == "connected"):
-                self._end("the feed has ended" if event.kind == "end" else "the feed has caught up")
+            if event.kind == "end":  # Decides nothing, and is said again at every start
+                self._end("the feed has ended")
+                return
+            if self._once and event.kind == "connected":
+                self._end("the feed has caught up")
+        self._take(event)
         self._writer.store.maintain(idle=False)
 
     def _take_commands(self) -> None:

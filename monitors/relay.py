@@ -105,9 +105,10 @@ class Relay:
     async def run(self) -> None:
         """Send for ever. What is under way when it is cancelled stays `sending`: to be repeated, marked."""
         self.start()
-        while True:
+        while not _cancelled():
             self._wake.clear()
             await self._rest(await self.step())
+        raise asyncio.CancelledError
 
     def start(self) -> None:
         """Take up what a process before left under way."""
@@ -120,7 +121,7 @@ class Relay:
             with self._transaction() as connection:
                 outbox.hold(connection, "e-mail is off")
             return REST_S_MAX
-        while (due := self._next()) is not None:
+        while not _cancelled() and (due := self._next()) is not None:
             await self._send(due)
         return self._seconds_to_rest()
 
@@ -353,3 +354,9 @@ def _readable(payload: bytes) -> tuple[Transition | None, str]:
     except (MsgspecError, ValueError, LookupError, RecursionError) as error:
         return None, clean(f"{type(error).__name__}: {error}")
     return transition, ""
+
+
+def _cancelled() -> bool:
+    """Whether this task was asked to end: `asyncio.wait_for` of Python 3.11 can swallow that."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

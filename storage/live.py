@@ -114,7 +114,7 @@ class LiveStore:
         except OSError as error:
             raise self.failed(error) from error
 
-    def maintain(self, *, idle: bool) -> None:
+    def maintain(self, *, idle: bool = True) -> None:
         """Do what need not be done while somebody waits: sync the mark, fold the log into the database.
 
         idle: nobody waits; otherwise it is done now and then.
@@ -219,6 +219,10 @@ def _checked(directory: Path, mark: Head | None) -> tuple[Head, Snapshot | None]
             raise _kept(directory, f"{DATABASE} is gone; the journal had {mark.seq} rows")
         return journal.EMPTY, None
     try:
+        if mark is None or mark.seq == 0:
+            # Killed while it was made: undoing what was half done needs a connection that writes
+            with closing(_connect(path)) as connection:
+                connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         with read_only(path) as connection:
             return _checked_journal(directory, connection, mark)
     except (JournalDamaged, sqlite3.DatabaseError, OverflowError) as error:

@@ -164,7 +164,7 @@ def stratified(points: dict[int, str], n: int, kinds: tuple[str, ...] | None = N
         if kinds is None or what.startswith(kinds):
             by_kind.setdefault(what, []).append(number)
     for numbers in by_kind.values():
-        chosen |= {numbers[0], numbers[len(numbers) // 2], numbers[-1]}
+        chosen |= {numbers[len(numbers) // 2]} | ({numbers[0], numbers[-1]} if n >= 40 else set())
     everything = sorted(number for numbers in by_kind.values() for number in numbers)
     missing = max(n - len(chosen), 0)
     if missing:

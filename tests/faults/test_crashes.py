@@ -50,7 +50,7 @@ def test_the_undisturbed_life_has_trades_alerts_and_mails(lab):
 
 
 def test_killed_before_any_call_it_goes_on_as_if_nothing_had_happened(lab):
-    numbers, n_fired, n_repeats = chosen(lab, 60), 0, 0
+    numbers, n_fired, n_repeats = chosen(lab, 80), 0, 0
     for at in numbers:
         store, recipient = lab.new_trial()
         n_fired += lab.live(store, recipient, mode="kill", at=at)["status"] == KILLED
@@ -62,7 +62,7 @@ def test_killed_before_any_call_it_goes_on_as_if_nothing_had_happened(lab):
 
 def test_power_cuts_leave_what_was_synced_and_that_is_enough(lab):
     seeds = range(1, 5) if ALL else (1,)
-    numbers, n_fired, n_repeats = chosen(lab, 40), 0, 0
+    numbers, n_fired, n_repeats = chosen(lab, 48), 0, 0
     for seed in seeds:
         for at in numbers:
             store, recipient = lab.new_trial()
@@ -75,7 +75,7 @@ def test_power_cuts_leave_what_was_synced_and_that_is_enough(lab):
 
 def test_killed_again_while_it_recovers_it_still_goes_on(lab):
     rng = random.Random(20)
-    trials = 2_000 if ALL else 8
+    trials = 2_000 if ALL else 6
     n_fired = n_repeats = 0
     for _ in range(trials):
         store, recipient = lab.new_trial()
@@ -93,7 +93,7 @@ def test_killed_again_while_it_recovers_it_still_goes_on(lab):
     [("nospace", WRITES, False), ("nospace", WRITES, True), ("eio", WRITES, False), ("eio", SYNCS, False)],
 )
 def test_a_disk_that_refuses_ends_the_monitor_and_loses_nothing(lab, mode, kinds, forever):
-    numbers, statuses, n_repeats = chosen(lab, 10, kinds), [], 0
+    numbers, statuses, n_repeats = chosen(lab, 8, kinds), [], 0
     for at in numbers:
         store, recipient = lab.new_trial()
         said = lab.live(store, recipient, mode=mode, at=at, forever=forever)
@@ -118,7 +118,7 @@ def test_nothing_is_published_before_its_commit_is_on_the_disk(lab):
         lab.check_wire(store, content(store))
         shutil.rmtree(store)
     tell("two-valued", len(numbers), n_fired, 0)
-    assert n_fired >= len(numbers) - 3
+    assert n_fired >= 0.8 * len(numbers)
 
 
 def test_every_publication_comes_after_a_sync_of_the_log(lab):
