@@ -34,6 +34,7 @@ from engine.slab import Bars
 from feeds.live import FeedStatus, LiveRow
 from monitors.alerts import Transition
 from monitors.book import Book, Sessions
+from monitors.drawdown import DrawdownTracker
 from monitors.inputs import Input, Plan, Readings, Start, Stop
 from monitors.listing import Listing
 from monitors.view import Condition, FeedState, PortfolioView
@@ -51,6 +52,8 @@ class AlertMonitors(Protocol):
 
     @property
     def listing(self) -> Listing: ...
+    @property
+    def drawdown(self) -> DrawdownTracker: ...
     def evaluate(self, view: PortfolioView) -> list[Transition]: ...
     def command(self, name: str, arguments: Mapping[str, str]) -> None: ...
     def state(self) -> dict[str, Any]: ...
@@ -111,6 +114,16 @@ class LiveCore:
         return self.machine.loop.last_ts_ns if self._machine else 0
 
     @property
+    def session(self) -> str:
+        """The session of the newest row, an ISO date."""
+        return self._sessions.name
+
+    @property
+    def feed(self) -> tuple[FeedState, str]:
+        """How the feed is, and why."""
+        return self._feed, self._feed_detail
+
+    @property
     def killed(self) -> bool:
         """Whether a person has stopped all entries."""
         return bool(self._killed_by)
@@ -136,6 +149,7 @@ class LiveCore:
     def apply(self, given: Input, readings: Readings) -> Outcome:
         """Take the next input."""
         self._events.clear()
+        repeated = False
         match given:
             case Plan():
                 self._change_to(given)
@@ -144,10 +158,10 @@ class LiveCore:
             case FeedStatus():
                 self._take_status(given)
             case Command():
-                self._take_command(given)
+                repeated = not self._take_command(given)
         if self._machine is None:
             return Outcome((), (), None, _digest((), ()))
-        if not isinstance(given, Start | Stop):
+        if not isinstance(given, Start | Stop) and not repeated:
             self._inputs += 1  # Episodes are numbered by it: alike with and without a crash
         view = self._view(readings)
         transitions = self.machine.monitors.evaluate(view)
@@ -218,15 +232,17 @@ class LiveCore:
         elif status.kind in _FEED_STATES and not status.symbol:
             self._feed, self._feed_detail = _FEED_STATES[status.kind], status.detail
 
-    def _take_command(self, command: Command) -> None:
+    def _take_command(self, command: Command) -> bool:
+        """Do what a person asks. Returns False for what was done before."""
         if command.id in self._commands:
-            return  # The process died between the commit and removing the file
+            return False  # The process died between the commit and removing the file
         self._commands = [*self._commands, command.id][-COMMANDS_REMEMBERED:]
         if command.name in ("halt", "resume"):
             self._killed_by = (command.by or "somebody") if command.name == "halt" else ""
             self.machine.book.kill_entries(bool(self._killed_by))
         else:
             self.machine.monitors.command(command.name, command.arguments)
+        return True
 
     def _view(self, readings: Readings) -> PortfolioView:
         loop, book, _ = self.machine

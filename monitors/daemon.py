@@ -155,13 +155,13 @@ class Daemon:
         """Take inputs in order until asked to stop, then what is queued."""
         last_tick_s = self._clock.monotonic_s()
         while not self._stop.is_set():
-            self._take_commands()
             if self._reload_wanted:
                 self._take_reload()
             if self._clock.monotonic_s() - last_tick_s >= self._tick_s:
                 last_tick_s = self._clock.monotonic_s()
                 self._take(Tick())
             event = await self._next()
+            self._take_commands()  # Given while we waited: the kill switch comes before this row
             if event is not None:
                 self._take_event(event)
                 await asyncio.sleep(0)  # The others get their turn

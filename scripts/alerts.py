@@ -24,6 +24,7 @@ from monitors.alert_book import OpenAlert, Silence
 from monitors.alerts import RULES
 from monitors.listing import Listing
 from monitors.wording import clean, moment, number, span
+from scripts.store import store_dir
 from scripts.tables import console, print_line
 from storage import commands
 from storage.live import read_only
@@ -41,10 +42,7 @@ class AlertsError(SmallcapError):
 
 def store_of(store: Path | None, settings_path: Path | None, defaults_path: Path | None) -> Path:
     """Return the folder of the store: as given, or that of the settings."""
-    if store is not None:
-        return store
-    settings = load_settings(settings_path, defaults_path)
-    return Path(settings.storage.data_dir) / "live"
+    return store or store_dir(load_settings(settings_path, defaults_path))
 
 
 def list_alerts(store: Path, *, json: bool) -> int:

@@ -146,6 +146,24 @@ def _speed(text: str) -> float | None:
 
 
 @app.command(epilog=f"{GLOBALS} {EXIT_CODES}")
+def halt(
+    context: typer.Context,
+    resume: Annotated[bool, typer.Option("--resume", help="Clear it: entries go on.")] = False,
+    store: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Of the monitor. Default: settings.")
+    ] = None,
+) -> int:
+    """The kill switch: a monitor buys nothing from its next input on, until a person clears it.
+
+    Exits and stops go on. It holds across restarts, and takes effect at the start of one that is not running.
+    """
+    from scripts.store import throw_kill_switch
+
+    options: Globals = context.obj
+    return throw_kill_switch(store, options.settings, options.defaults, resume=resume)
+
+
+@app.command(epilog=f"{GLOBALS} {EXIT_CODES}")
 def subscribe(
     context: typer.Context,
     topic: Annotated[

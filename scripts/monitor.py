@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import signal
 import sys
@@ -19,14 +20,14 @@ from engine.clock import Clock, SystemClock
 from engine.errors import DataError
 from engine.jit import source_hash
 from feeds.live import LiveFeed
-from monitors import outbox, stream_log
+from monitors import heartbeat, outbox, stream_log
 from monitors.core import LiveCore
 from monitors.daemon import Daemon, Parts
 from monitors.health import Health
 from monitors.inputs import Plan, Start
 from monitors.log import secrets_of, start_console_log, start_json_log
 from monitors.notify import ServiceManager
-from monitors.relay import Relay
+from monitors.relay import Daily, Relay
 from monitors.writer import SCHEMA, Taken, Writer
 from scripts import tables
 from scripts.assembly import UsageError
@@ -34,15 +35,8 @@ from scripts.journal_replay import replay_journal
 from scripts.live_assembly import MonitorRequest, assemble, make_plan, warm_up
 from scripts.progress import compiled_kernels, telling_of_compilation
 from scripts.sources import open_feed
+from scripts.store import store_dir
 from storage.live import open_store, read_only
-
-FOLDER = "live"  # under storage.data_dir
-
-
-def store_dir(settings: Settings, given: Path | None = None) -> Path:
-    """Return the folder of the store: the one given, else the settings'."""
-    configured = settings.monitor.store_dir
-    return given or (Path(configured) if configured else Path(settings.storage.data_dir) / FOLDER)
 
 
 def run_monitor(
@@ -119,6 +113,10 @@ class Process:
         async with AsyncExitStack() as stack:
             await self._start_publisher(parts, stack)
             self._start_relay(parts)
+            beat_path = self._writer.store.directory / heartbeat.FILE
+            parts.off_path["heartbeat"] = lambda: heartbeat.keep_alive(
+                beat_path, self._clock, self._heartbeat
+            )
             await self._start_http(stack)
             daemon = Daemon(
                 self._writer, feed, plan, Start(source_hash(), source), self._clock, self._health,
@@ -171,9 +169,43 @@ class Process:
             tell=tell,
             wake=parts.wake_relay,
             footer=lambda: f"journal row {store.head.seq} {store.head.hash.hex()[:16]}",
+            daily=self._daily_word,
         )
         parts.off_path["relay"] = relay.run
         parts.unsent = self._has_mail_to_send
+
+    def _daily_word(self) -> Daily:
+        core, store, settings = self._writer.core, self._writer.store, self._settings
+        _, equity = core.machine.book.money_micro()
+        return heartbeat.daily_report(
+            heartbeat.Report(
+                portfolio=settings.monitor.portfolio,
+                session=core.session,
+                ts_ns=self._health.ts_ns,
+                equity_usd=math.nan if equity is None else equity / 1e6,
+                drawdown=core.machine.monitors.drawdown.value,
+                listing=core.machine.monitors.listing,
+                journal_seq=store.head.seq,
+                journal_hash=store.head.hash.hex(),
+                n_dead_letters=outbox.stats(store.connection).dead,
+                problems=self._problems(),
+            )
+        )
+
+    def _heartbeat(self) -> heartbeat.Heartbeat:
+        head = self._writer.store.head
+        return heartbeat.Heartbeat(
+            ts_ns=self._clock.now_ns(), journal_seq=head.seq, journal_hash=head.hash.hex(),
+            problems=tuple(self._problems()),
+        )  # fmt: skip
+
+    def _problems(self) -> list[str]:
+        """Return what somebody outside should know."""
+        found = [*self._health.problems(), *(one.detail for one in self._health.conditions())]
+        feed, detail = self._writer.core.feed
+        if feed != "connected":
+            found.append(f"feed {feed}: {detail}")
+        return found
 
     def _has_mail_to_send(self) -> bool:
         assert self._relay is not None

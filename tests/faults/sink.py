@@ -28,10 +28,10 @@ class Sink:
 
     def __enter__(self) -> Sink:
         self._loop = asyncio.new_event_loop()
-        server = self._loop.run_until_complete(
+        self._server = self._loop.run_until_complete(
             self._loop.create_server(lambda: SMTP(self, loop=self._loop), "127.0.0.1", 0)
         )
-        self.port: int = server.sockets[0].getsockname()[1]
+        self.port: int = self._server.sockets[0].getsockname()[1]
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         return self
@@ -43,6 +43,7 @@ class Sink:
         self._loop.close()
 
     async def _finish(self) -> None:
+        self._server.close()
         tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()

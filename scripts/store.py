@@ -1,0 +1,42 @@
+"""Where a monitor's store is, and word to the monitor that runs on it."""
+
+from __future__ import annotations
+
+import getpass
+import secrets
+import time
+from pathlib import Path
+
+from config import Settings, load_settings
+from engine.errors import DataError
+from scripts import tables
+from storage import commands
+from storage.live import DATABASE
+
+FOLDER = "live"  # under storage.data_dir
+
+
+def store_dir(settings: Settings, given: Path | None = None) -> Path:
+    """Return the folder of the store: the one given, else the settings'."""
+    configured = settings.monitor.store_dir
+    return given or (Path(configured) if configured else Path(settings.storage.data_dir) / FOLDER)
+
+
+def throw_kill_switch(
+    store: Path | None, settings_path: Path | None, defaults_path: Path | None, *, resume: bool
+) -> int:
+    """Tell a monitor to buy nothing any more, or to go on."""
+    directory = store_dir(load_settings(settings_path, defaults_path), store)
+    if not (directory / DATABASE).exists():
+        raise DataError(f"{directory}: no monitor has a store there; name one with --store")
+    name = "resume" if resume else "halt"
+    commands.submit(
+        directory, name, {}, ts_ns=time.time_ns(), by=getpass.getuser(), token=secrets.token_hex(4)
+    )
+    tables.print_line(
+        f"{directory}: entries go on with the next input"
+        if resume
+        else f"{directory}: nothing is bought from the next input on, waiting entries are cancelled, exits go"
+        " on; to clear: halt --resume"
+    )
+    return 0

@@ -1,0 +1,293 @@
+"""The daemon on a real store and a real event loop: order, stopping, faults off the path, the watchdog."""
+
+import asyncio
+import os
+import socket
+import time
+
+import pytest
+
+from engine.clock import ManualClock, SystemClock
+from engine.errors import ConfigError
+from engine.slab import Universe
+from feeds.live import FeedStatus
+from feeds.memory import MemoryFeed
+from feeds.replay import ReplayFeed
+from monitors import inputs
+from monitors.daemon import Daemon, Parts
+from monitors.health import Health, JumpDetector
+from monitors.inputs import Start
+from monitors.notify import ServiceManager
+from storage import commands, journal
+from storage.live import StoreFailed
+from tests.monitors.live_market import SYMBOLS, market, plan, rows, settings_of, writer_on
+
+DEADLINE_S = 20.0
+
+
+class Feed:
+    """Gives what a test puts, and nothing until then."""
+
+    universe = Universe(SYMBOLS)
+    alive_s = None
+
+    def __init__(self):
+        self.coming = asyncio.Queue()
+        self.given = 0
+
+    async def events(self, after_ts_ns):
+        while True:
+            event = await self.coming.get()
+            self.given += 1
+            yield event
+
+
+class Running:
+    """A daemon in a task, with a service manager that listens."""
+
+    def __init__(self, directory, feed=None, *, parts=None, reload=None, watchdog_s=None, **options):
+        self.writer = writer_on(directory)
+        self.feed = feed or Feed()
+        self.clock = SystemClock()
+        self.health = Health(self.clock, options.pop("feed_dead_s", 60.0))
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.settimeout(0)
+        address = str(directory) + ".notify"
+        self.socket.bind(address)
+        environment = {"NOTIFY_SOCKET": address}
+        if watchdog_s:
+            environment["WATCHDOG_USEC"] = str(round(watchdog_s * 1e6))
+        self.daemon = Daemon(
+            self.writer, self.feed, plan(), Start("code", "test"), self.clock, self.health,
+            ServiceManager(environment),
+            queue_rows=options.pop("queue_rows", 8), tick_s=options.pop("tick_s", 1e9), parts=parts,
+            reload=reload, **options,
+        )  # fmt: skip
+        self.address = address
+
+    async def __aenter__(self):
+        self.task = asyncio.create_task(self.daemon.run())
+        await self.until(lambda: self.health.ready or self.task.done())
+        return self
+
+    async def __aexit__(self, *_):
+        if not self.task.done():
+            self.daemon.stop("the test ends")
+        try:
+            await asyncio.wait({self.task}, timeout=DEADLINE_S)
+        finally:
+            self.writer.store.close()
+            self.socket.close()
+            os.unlink(self.address)
+
+    async def until(self, condition):
+        deadline = time.monotonic() + DEADLINE_S
+        while not condition():
+            assert time.monotonic() < deadline, "the condition did not come true"
+            await asyncio.sleep(0.01)
+
+    def said(self):
+        """Return what the service manager was told since the last call."""
+        words = []
+        while True:
+            try:
+                words += self.socket.recv(4096).decode().split("\n")
+            except BlockingIOError:
+                return words
+
+    def kinds(self):
+        return [entry.kind for entry in journal.read(self.writer.store.connection)]
+
+    def transitions(self):
+        return [row[0] for row in self.writer.store.connection.execute("SELECT rule FROM outbox ORDER BY id")]
+
+
+@pytest.fixture
+def home(tmp_path):
+    return tmp_path / "store"
+
+
+async def test_a_feed_that_ends_ends_the_daemon_with_everything_taken(home):
+    feed = ReplayFeed(MemoryFeed(Universe(SYMBOLS), market()), SystemClock())
+    async with Running(home, feed) as running:
+        assert await asyncio.wait_for(running.task, DEADLINE_S) == "the feed has ended"
+        assert running.kinds() == ["plan", "start", *["row"] * 60, "stop"]
+        assert {"READY=1", "STOPPING=1"} <= set(running.said())
+        assert running.health.counts["rows"] == 60
+
+
+async def test_a_stop_takes_what_is_queued_and_the_next_start_goes_on_after_it(home):
+    async with Running(home) as running:
+        for row in rows(0, 6):
+            running.feed.coming.put_nowait(row)
+        await running.until(lambda: running.feed.given == 6)
+        running.daemon.stop("SIGTERM")
+        assert await asyncio.wait_for(running.task, 5.0) == "SIGTERM"
+        assert running.kinds().count("row") == 6
+        last_ts_ns = running.writer.core.last_ts_ns
+    feed = ReplayFeed(MemoryFeed(Universe(SYMBOLS), market()), SystemClock())
+    async with Running(home, feed) as running:
+        assert running.writer.core.last_ts_ns >= last_ts_ns
+        await asyncio.wait_for(running.task, DEADLINE_S)
+        assert running.kinds().count("row") == 60
+        assert running.kinds().count("plan") == 1
+
+
+async def test_a_command_is_taken_before_the_next_row(home):
+    async with Running(home) as running:
+        commands.submit(home, "halt", {}, ts_ns=1, by="ann", token="a")
+        running.feed.coming.put_nowait(rows(0, 1)[0])
+        await running.until(lambda: "row" in running.kinds())
+        assert running.kinds() == ["plan", "start", "command", "row"]
+        assert running.writer.core.killed
+        assert commands.waiting(home) == []
+
+
+async def test_a_file_that_is_no_command_is_set_aside_and_harms_nobody(home):
+    async with Running(home) as running:
+        (home / commands.FOLDER).mkdir()
+        (home / commands.FOLDER / "x.json").write_text("{")
+        await running.until(lambda: not commands.waiting(home))
+        assert running.kinds() == ["plan", "start"]
+        assert (home / commands.FOLDER / "x.refused").exists()
+
+
+async def test_a_full_queue_makes_the_feed_wait_and_loses_nothing(home):
+    async with Running(home, queue_rows=2) as running:
+        for row in rows():
+            running.feed.coming.put_nowait(row)
+        await running.until(lambda: running.kinds().count("row") == 60)
+
+
+async def test_a_reload_with_new_limits_is_journalled_and_a_bad_one_is_refused_with_an_alert(home):
+    answers = [plan(settings=settings_of(max_positions=2)), ConfigError("settings.json: oops")]
+    reloaded = []
+
+    def reload():
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    parts = Parts(reloaded=lambda: reloaded.append(True))
+    async with Running(home, parts=parts, reload=reload) as running:
+        running.feed.coming.put_nowait(rows(0, 1)[0])
+        running.daemon.reload()
+        await running.until(lambda: running.kinds().count("plan") == 2)
+        in_force = running.writer.core.plan
+        running.daemon.reload()
+        await running.until(lambda: "monitor_degraded" in running.transitions())
+        assert running.writer.core.plan == in_force
+        assert reloaded == [True]
+        assert not running.task.done()
+
+
+async def test_a_task_off_the_path_that_fails_is_started_again_and_told_of(home):
+    tries = []
+
+    async def fails_once():
+        tries.append(True)
+        if len(tries) == 1:
+            raise RuntimeError("boom")
+        await asyncio.Event().wait()
+
+    async with Running(home, parts=Parts(off_path={"helper": fails_once}), tick_s=0.1) as running:
+        running.feed.coming.put_nowait(rows(0, 1)[0])
+        await running.until(lambda: len(tries) == 2)
+        await running.until(lambda: "monitor_degraded" in running.transitions())
+        assert not running.task.done()
+
+
+async def test_a_store_that_fails_ends_the_daemon_at_once(home):
+    async with Running(home) as running:
+        running.writer.store.connection.execute("PRAGMA max_page_count = 1")
+        for row in rows(0, 40):
+            running.feed.coming.put_nowait(row)
+        await asyncio.wait({running.task}, timeout=5.0)
+        with pytest.raises(StoreFailed):
+            running.task.result()
+
+
+async def test_a_subscriber_on_the_path_hears_of_committed_rows_alone(home):
+    """What is published can already be read in the store by somebody else."""
+    from storage.live import read_only
+
+    class Publisher:
+        def __init__(self):
+            self.seen = []
+
+        def publish(self, published):
+            with read_only(home) as other:
+                newest = journal.newest_seq(other)
+            assert all(row.journal_seq <= newest for row in published)
+            self.seen += published
+
+    publisher = Publisher()
+    feed = ReplayFeed(MemoryFeed(Universe(SYMBOLS), market()), SystemClock())
+    async with Running(home, feed, parts=Parts(publisher=publisher)) as running:
+        await asyncio.wait_for(running.task, DEADLINE_S)
+    assert [row.seq for row in publisher.seen] == sorted(row.seq for row in publisher.seen)
+    assert len(publisher.seen) > 150
+
+
+@pytest.mark.parametrize("fault", ["loop blocked", "feed hangs", "worker stuck"])
+async def test_the_watchdog_is_fed_until_something_hangs(home, fault):
+    async with Running(home, watchdog_s=0.2, feed_dead_s=0.3) as running:
+        await running.until(lambda: "WATCHDOG=1" in running.said())
+        if fault == "loop blocked":
+            before = time.monotonic()
+            await running.until(lambda: "WATCHDOG=1" in running.said())
+            running.said()
+            while time.monotonic() < before + 1.5:
+                time.sleep(0.1)
+            assert "WATCHDOG=1" not in running.said()
+            return
+        if fault == "feed hangs":
+            running.feed.alive_s = running.clock.monotonic_s()
+        else:
+            running.health.stuck["relay"] = running.clock.monotonic_s() + 0.2
+        await running.until(running.health.problems)
+        await asyncio.sleep(0.3)
+        running.said()
+        await asyncio.sleep(0.5)
+        assert "WATCHDOG=1" not in running.said()
+
+
+async def test_feed_faults_are_counted_and_told(home):
+    async with Running(home) as running:
+        running.feed.coming.put_nowait(rows(0, 1)[0])
+        running.feed.coming.put_nowait(rows(0, 1)[0])  # The same again
+        running.feed.coming.put_nowait(FeedStatus("stale", "", "nothing for a minute"))
+        await running.until(lambda: running.health.counts["feed_stale"])
+        assert running.health.counts["feed_late"] == 1
+        assert "feed" in running.transitions()
+
+
+@pytest.mark.parametrize("jump_s", [-3_600.0, 3_600.0, 86_400.0])
+async def test_a_jump_of_the_clock_is_told_once_for_a_minute(jump_s):
+    clock = ManualClock()
+    detector = JumpDetector(clock)
+    await clock.advance(300.0)
+    assert detector.conditions() == ()
+    clock.jump(jump_s)
+    (told,) = detector.conditions()
+    assert f"{jump_s:+,.0f} s" in told.detail
+    await clock.advance(30.0)
+    assert detector.conditions() == (told,)
+    await clock.advance(31.0)
+    assert detector.conditions() == ()
+
+
+async def test_journal_order_is_by_number_whatever_the_wall_clock_does(home):
+    async with Running(home) as running:
+        clock = ManualClock()
+        running.daemon._clock = clock
+        for i, row in enumerate(rows(0, 4)):
+            clock.jump(-3_600.0 * i)
+            running.feed.coming.put_nowait(row)
+            await running.until(lambda n=i: running.kinds().count("row") == n + 1)
+        entries = list(journal.read(running.writer.store.connection))
+        stamps = [entry.ts_ns for entry in entries if entry.kind == "row"]
+        assert stamps == sorted(stamps, reverse=True)
+        moments = [inputs.decode(entry)[0].bars.ts[0] for entry in entries if entry.kind == "row"]
+        assert moments == sorted(moments)
