@@ -140,7 +140,13 @@ def scalars(params: Any) -> Any:
 class _Scalars(np.void):  # type: ignore[misc]  # final in NumPy's types, not at run time
     """A record whose memory a kernel finds at once: NumPy's own `data` describes every field anew, 1 us."""
 
-    data: Any = b""
+    data: Any = None  # A copy that knows no memory is refused by the kernel, not read as something else
+
+    def __copy__(self) -> _Scalars:
+        return self  # Nothing changes it
+
+    def __deepcopy__(self, memo: Any) -> _Scalars:
+        return self
 
 
 def _interpreted(function: Callable[..., Any]) -> Callable[..., Any]:

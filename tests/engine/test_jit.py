@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import copy
 import os
+import pickle
 import shutil
 import stat
 from pathlib import Path
@@ -122,6 +124,18 @@ def test_the_scalars_of_two_instances_are_told_apart() -> None:
     assert entry(columns, other, 0) == 5.0 + 2.0 + 3
     assert one["factor"] == 2.0
     assert other["shift"] == 3
+
+
+def test_copied_scalars_are_the_same_numbers_and_ones_without_memory_are_refused() -> None:
+    columns = Columns(np.ones(1), np.zeros(1))
+    numbers = jit.scalars(Numbers(factor=5.0, shift=3))
+    entry = jit.entry(combine, columns, numbers, 0)
+    for made in (copy.copy(numbers), copy.deepcopy([numbers])[0]):
+        columns.second[0] = 0.0
+        assert entry(columns, made, 0) == 5.0 + 1.0 + 3
+    if isinstance(numbers, jit._Scalars):
+        with pytest.raises(TypeError):
+            entry(columns, pickle.loads(pickle.dumps(numbers)), 0)
 
 
 @pytest.mark.parametrize("path", KERNEL_FILES, ids=lambda p: f"{p.parent.name}/{p.name}")
