@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brokers.config import DeskConfig, Mode, SpreadModel
+from brokers.costs import SPREAD_BARS
 from brokers.session import session_pass
 from engine.desk import (
     MICRO,
@@ -27,9 +28,10 @@ from engine.jit import entry, records, scalars
 from engine.loop import DeskResult
 from engine.slab import Membership, Tape, Universe
 from risk.sectors import sector_tables
-from risk.sizing import VOL_BARS
+from risk.sizing import ADV_BARS, VOL_BARS
 
 SESSIONS_PER_YEAR = 252.0
+_ROWS = 4096  # least capacity of the buffers that the pass writes
 DEFAULT_SLOTS = 20  # divides equity when `max_positions` is off
 
 _SIGNAL_BYTES = np.dtype(f"V{SIGNAL_DTYPE.itemsize}")
@@ -135,9 +137,18 @@ class Desk:
         self._scalars = scalars(self._params)
         membership = universe.membership or _everyone(len(universe))
         self._tables = DeskTables(self.weights, rules, sector_of, limits, *membership)
-        bars = max(VOL_BARS + 2, int(rules["sma_bars"].max()), int(rules["low_bars"].max()) + 1)
-        self._state = allocate_state(len(self.accounts), len(universe), n, len(limits), bars, blend=blend)
-        self._out = allocate_outbox(1, len(self.accounts), 4096)
+        low_bars = int(rules["low_bars"].max())
+        spread_bars = SPREAD_BARS + 1 if self._params.corwin_schultz else 0
+        self._state = allocate_state(
+            len(self.accounts),
+            len(universe),
+            n,
+            len(limits),
+            close_bars=max(VOL_BARS + 1, ADV_BARS, int(rules["sma_bars"].max())),
+            range_bars=max(1, spread_bars, low_bars + 1 if low_bars else 0),
+            blend=blend,
+        )
+        self._out = allocate_outbox(1, len(self.accounts), _ROWS)
         self._written = (0,) * len(OUTBOX_DTYPES)
         self._entry: Callable[..., int] | None = None
         capital = round(config.capital_usd * MICRO)
@@ -157,6 +168,9 @@ class Desk:
         n_rows = len(tape.ts)
         if len(self._out.equity) < n_rows:
             self._out = self._out._replace(equity=np.zeros((n_rows, len(self.accounts), 3), np.int64))
+        # Most rows come from signals: an order made and an order ended. More than that renews the buffers.
+        if max(self._written) + 2 * len(merged) > len(self._out.orders):
+            self._renew(_ROWS + 2 * len(merged))
         fixed = (self._scalars, self._tables, self._state)
         if self._entry is None:
             self._entry = entry(session_pass, tape, market, merged, *fixed, self._out, 0)
@@ -174,14 +188,15 @@ class Desk:
             parts.append([out[i][first[i] : last[i]] for i in range(len(first))])
             if row == n_rows:
                 break
-            self._renew(2 if row == before and not any(first) else 1)
+            full = row == before and not any(first)
+            self._renew((2 if full else 1) * len(out.orders))
         self._state.counters["cursor"] = 0  # A snapshot does not tell how the bars were cut
         columns = parts[0] if len(parts) == 1 else [join_rows(column) for column in zip(*parts, strict=True)]
         return DeskResult._make([*columns, out.equity[:n_rows].copy()])
 
-    def _renew(self, factor: int) -> None:
-        """Go on with empty buffers, `factor` times as large."""
-        empty = allocate_outbox(1, len(self.accounts), factor * len(self._out.orders))
+    def _renew(self, capacity: int) -> None:
+        """Go on with empty buffers of `capacity` rows."""
+        empty = allocate_outbox(1, len(self.accounts), capacity)
         self._out = empty._replace(equity=self._out.equity)
         self._written = (0,) * len(OUTBOX_DTYPES)
 

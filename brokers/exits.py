@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.desk import EXIT, H_CLOSE, H_LOW
+from engine.desk import CLOSE, EXIT, HIGH, LOW, VOLUME
 from engine.events import Reason
 from engine.jit import step
 
@@ -21,10 +21,10 @@ def mean_close(state, s, n_bars):
     seen = state.symbols[s].bars_seen
     if seen < n_bars:
         return np.nan
-    mask = len(state.history) - 1
+    mask = len(state.closes) - 1
     total = 0.0
     for k in range(n_bars, 0, -1):
-        total += state.history[(seen - k) & mask, s, H_CLOSE]
+        total += state.closes[(seen - k) & mask, s, CLOSE]
     return total / n_bars
 
 
@@ -34,10 +34,10 @@ def lowest_prior_low(state, s, n_bars):
     seen = state.symbols[s].bars_seen
     if seen < n_bars + 1:
         return np.nan
-    mask = len(state.history) - 1
+    mask = len(state.ranges) - 1
     lowest = np.inf
     for k in range(n_bars + 1, 1, -1):
-        lowest = min(lowest, state.history[(seen - k) & mask, s, H_LOW])
+        lowest = min(lowest, state.ranges[(seen - k) & mask, s, LOW])
     return lowest
 
 
@@ -98,8 +98,8 @@ def remember_bar(state, tape, t, atr_bars):
 
     Wilder: the mean of the first n true ranges, then atr += (tr - atr)/n.
     """
-    history, symbols = state.history, state.symbols
-    mask = len(history) - 1
+    closes, ranges, symbols = state.closes, state.ranges, state.symbols
+    close_mask, range_mask = len(closes) - 1, len(ranges) - 1
     for s in range(tape.close.shape[1]):
         status = tape.status[t, s]
         if status < 2:
@@ -109,11 +109,10 @@ def remember_bar(state, tape, t, atr_bars):
         high, low, close = tape.high[t, s], tape.low[t, s], tape.close[t, s]
         if atr_bars > 0:
             advance_atr(traded, seen, atr_bars, high, low, close)
-        place = seen & mask
-        history[place, s, 0] = close
-        history[place, s, 1] = high
-        history[place, s, 2] = low
-        history[place, s, 3] = tape.volume[t, s]
+        closes[seen & close_mask, s, CLOSE] = close
+        closes[seen & close_mask, s, VOLUME] = tape.volume[t, s]
+        ranges[seen & range_mask, s, HIGH] = high
+        ranges[seen & range_mask, s, LOW] = low
         traded.bars_seen = seen + 1
 
 
@@ -134,12 +133,12 @@ def advance_atr(traded, seen, n, high, low, close):
 @step
 def rescale_history(state, s, ratio):
     """Restate what is remembered of a symbol in the share basis after a split."""
-    for k in range(len(state.history)):
-        bar = state.history[k, s]
-        bar[0] /= ratio
-        bar[1] /= ratio
-        bar[2] /= ratio
-        bar[3] *= ratio
+    for k in range(len(state.closes)):
+        state.closes[k, s, CLOSE] /= ratio
+        state.closes[k, s, VOLUME] *= ratio
+    for k in range(len(state.ranges)):
+        state.ranges[k, s, HIGH] /= ratio
+        state.ranges[k, s, LOW] /= ratio
     state.symbols[s].atr /= ratio
     state.symbols[s].atr_close /= ratio
 
@@ -150,9 +149,10 @@ def move_history(state, old, new):
     source, target = state.symbols[old], state.symbols[new]
     if target.bars_seen > 0:
         return
-    for k in range(len(state.history)):
-        for j in range(4):
-            state.history[k, new, j] = state.history[k, old, j]
+    for rings in (state.closes, state.ranges):
+        for k in range(len(rings)):
+            for j in range(2):
+                rings[k, new, j] = rings[k, old, j]
     target.bars_seen = source.bars_seen
     target.atr = source.atr
     target.atr_close = source.atr_close

@@ -194,7 +194,7 @@ def fill_orders(state, out, params, tape, t, phase):
         for word in range(len(leaving)):
             left = leaving[word]
             while left != 0:
-                s = 64 * word + lowest(left)
+                s = lowest(word, left)
                 left &= left - 1
                 order = state.orders[a, EXIT, s]
                 if order.type == MARKET and phase != AT_OPEN:
@@ -283,7 +283,7 @@ def stop_phase(state, out, params, tape, t):
         for word in range(len(held)):
             left = held[word]
             while left != 0:
-                s = 64 * word + lowest(left)
+                s = lowest(word, left)
                 left &= left - 1
                 lot = state.lots[a, s]
                 # Nearly all lots pass; false for a level or a bar that is not there

@@ -161,7 +161,7 @@ def delist_missing(state, out, params, ts, a):
     for word in range(state.sets.shape[2]):
         left = state.sets[HELD, a, word]
         while left != 0:
-            s = 64 * word + lowest(left)
+            s = lowest(word, left)
             left &= left - 1
             if state.lots[a, s].missing >= params.delist_after:
                 delist_account(state, out, params, ts, a, s, DELIST_LAST, 0.0)
@@ -200,7 +200,7 @@ def warn_or_halt(state, out, params, ts, a, drawdown):
     for word in range(state.sets.shape[2]):
         left = state.sets[HELD, a, word]
         while left != 0:
-            s = 64 * word + lowest(left)
+            s = lowest(word, left)
             left &= left - 1
             quantity = state.lots[a, s].quantity
             whole = 1
@@ -257,7 +257,7 @@ def apply_exit_rules(state, out, tables, tape, t, a, market):
     for word in range(len(held)):
         left = held[word]
         while left != 0:
-            s = 64 * word + lowest(left)
+            s = lowest(word, left)
             left &= left - 1
             lot = state.lots[a, s]
             rules = tables.rules[lot.strategy]

@@ -37,7 +37,8 @@ ENTRY, EXIT = 0, 1  # places in DeskState.orders[a]
 HELD, LEAVING = 0, 1  # DeskState.sets: places with a lot, with an exit order
 ACTIVE, HALTED, COOLDOWN = 0, 1, 2  # account states of the portfolio stop
 AT_OPEN, INTRABAR, AT_CLOSE = 0, 1, 2  # phases of a session in which an order can fill
-H_CLOSE, H_HIGH, H_LOW, H_VOLUME = 0, 1, 2, 3  # last axis of DeskState.history
+CLOSE, VOLUME = 0, 1  # last axis of DeskState.closes
+HIGH, LOW = 0, 1  # last axis of DeskState.ranges
 
 # `cursor`: signals of the slab consumed so far. `overflow`: an amount left the range of int64.
 COUNTERS_DTYPE = np.dtype(
@@ -73,7 +74,7 @@ PLAN_DTYPE = np.dtype(
 )  # fmt: skip
 SYMBOL_DTYPE = np.dtype(
     [
-        ("bars_seen", _I),  # traded bars since the last reset; the head of the symbol's history
+        ("bars_seen", _I),  # traded bars since the last reset; the head of the symbol's rings
         ("atr", _F),
         ("atr_close", _F),  # the close that the ATR was last advanced with
         ("used_session", _I),
@@ -153,7 +154,8 @@ class DeskState(NamedTuple):
     sets: NDArray[np.int64]  # [2, A, N / 64 rounded up], a bit per symbol
     entries: NDArray[np.int64]  # [A, N] symbols with an entry order, in gate order
     symbols: NDArray[np.void]  # SYMBOL_DTYPE[N]
-    history: NDArray[np.float64]  # [H, N, 4] rings of traded bars: close, high, low, volume; H: a power of 2
+    closes: NDArray[np.float64]  # [H, N, 2] rings of traded bars: close, volume; H: a power of 2
+    ranges: NDArray[np.float64]  # [R, N, 2] the same of high and low; R = 1 where nothing looks back at them
     sector_usd: NDArray[np.float64]  # [A, sectors] part of `ACCOUNT_DTYPE.committed` in each sector
     votes: NDArray[np.void]  # SIGNAL_DTYPE[N, S] last signal per strategy (blend only)
     vote_session: NDArray[np.int64]  # [N, S] session of that signal, -1 for none
@@ -182,12 +184,14 @@ OUTBOX_DTYPES = (
 
 
 @step
-def lowest(bits):
-    """Return the place of the lowest bit that is set: a product with a de Bruijn number moves a part of it
-    that occurs nowhere else to the top six bits."""
-    return _PLACES[((bits & -bits) * _DE_BRUIJN >> 58) & 63]
+def lowest(word, bits):
+    """Return the first symbol in `bits`, which are word number `word` of a set: a product with a de Bruijn
+    number moves a part of it that occurs nowhere else to the top six bits."""
+    place = _PLACES[((bits & -bits) * _DE_BRUIJN >> 58) & 63]
+    return ((word << 6) | place) & _SYMBOL_MAX  # Seen not to be negative, it needs no check as an index
 
 
+_SYMBOL_MAX = 2**31 - 1
 _DE_BRUIJN = 0x03F79D71B4CB0A89
 _PLACES = np.empty(64, _I)
 for _place in range(64):
@@ -328,10 +332,19 @@ def leave_queue(symbols, n, s):
 
 
 def allocate_state(
-    n_accounts: int, n_symbols: int, n_strategies: int, n_sectors: int, history_bars: int, *, blend: bool
+    n_accounts: int,
+    n_symbols: int,
+    n_strategies: int,
+    n_sectors: int,
+    *,
+    close_bars: int,
+    range_bars: int,
+    blend: bool,
 ) -> DeskState:
-    """Return the state of a desk that has done nothing yet; it remembers at least `history_bars` bars."""
-    ring = 1 << (history_bars - 1).bit_length()  # Finding a place in a power of two takes no division
+    """Return the state of a desk that has done nothing yet. It remembers closes and volumes of the last
+    `close_bars` traded bars, highs and lows of `range_bars`, or of more."""
+    # Finding a place in a power of two takes no division
+    closes, ranges = (1 << (bars - 1).bit_length() for bars in (close_bars, range_bars))
     n_votes = n_symbols if blend else 0
     symbols = np.zeros(n_symbols, SYMBOL_DTYPE)
     for name in ("atr", "atr_close"):
@@ -346,7 +359,8 @@ def allocate_state(
         sets=np.zeros((2, n_accounts, -(-n_symbols // 64)), _I),
         entries=np.zeros((n_accounts, n_symbols), _I),
         symbols=records(symbols),
-        history=np.zeros((ring, n_symbols, 4)),
+        closes=np.zeros((closes, n_symbols, 2)),
+        ranges=np.zeros((ranges, n_symbols, 2)),
         sector_usd=np.zeros((n_accounts, n_sectors)),
         votes=records(np.zeros((n_votes, n_strategies), SIGNAL_DTYPE)),
         vote_session=np.full((n_votes, n_strategies), -1, _I),
@@ -358,10 +372,10 @@ def allocate_outbox(n_rows: int, n_accounts: int, capacity: int) -> Outbox:
     """Return empty buffers for slabs of up to `n_rows` rows and rows of up to `capacity` records."""
     return Outbox._make(
         [
-            *(records(np.zeros(capacity, dtype)) for dtype in OUTBOX_DTYPES),
+            *(records(np.empty(capacity, dtype)) for dtype in OUTBOX_DTYPES),
             np.zeros((n_rows, n_accounts, 3), _I),
             records(np.zeros(1, COUNTS_DTYPE)),
-            records(np.zeros(capacity, CANDIDATE_DTYPE)),
-            np.zeros(capacity, _I),
+            records(np.empty(capacity, CANDIDATE_DTYPE)),
+            np.empty(capacity, _I),
         ]
     )

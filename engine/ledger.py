@@ -373,23 +373,24 @@ def close_lots(state, params, tape, t, a):
     Returns (value of the lots in micro-dollars, how many have been without a bar for `delist_after`
     sessions).
     """
-    lots, held, counters = state.lots, state.sets[HELD, a], state.counters[0]
+    lots, held, counters = state.lots[a], state.sets[HELD, a], state.counters[0]
+    status_of, close_of, low_of, high_of = tape.status[t], tape.close[t], tape.low[t], tape.high[t]
     ts = tape.ts[t]
     gross = np.int64(0)
     overdue = 0
     for word in range(len(held)):
         left = held[word]
         while left != 0:
-            s = 64 * word + lowest(left)
+            s = lowest(word, left)
             left &= left - 1
-            lot = lots[a, s]
-            status = tape.status[t, s]
+            lot = lots[s]
+            status = status_of[s]
             if status == 0:
                 lot.missing += 1
                 if lot.missing >= params.delist_after:
                     overdue += 1
             else:
-                close = tape.close[t, s]
+                close = close_of[s]
                 lot.missing = 0
                 lot.mark = close
                 if status >= 2:
@@ -398,8 +399,8 @@ def close_lots(state, params, tape, t, a):
                     lot.highest_close = lot.highest_close if close <= lot.highest_close else close
                     # A lot bought at this close has seen nothing of the bar
                     if lot.phase != AT_CLOSE or lot.ts_entry != ts:
-                        lot.low = min(lot.low, tape.low[t, s])
-                        lot.high = max(lot.high, tape.high[t, s])
+                        lot.low = min(lot.low, low_of[s])
+                        lot.high = max(lot.high, high_of[s])
             gross = add(gross, money(lot.quantity, lot.mark, params.units, counters), counters)
     return gross, overdue
 
@@ -412,7 +413,7 @@ def value_of_lots(state, params, a):
     for word in range(len(held)):
         left = held[word]
         while left != 0:
-            lot = state.lots[a, 64 * word + lowest(left)]
+            lot = state.lots[a, lowest(word, left)]
             left &= left - 1
             gross = add(gross, money(lot.quantity, lot.mark, params.units, counters), counters)
     return gross

@@ -117,7 +117,7 @@ def sum_pending(state, params, a):
     for word in range(state.sets.shape[2]):
         left = state.sets[LEAVING, a, word]
         while left != 0:
-            s = 64 * word + lowest(left)
+            s = lowest(word, left)
             left &= left - 1
             order = state.orders[a, EXIT, s]
             if order.type == 0:  # Only a market order is sure to be out at the next open
@@ -144,7 +144,7 @@ def sum_committed(state, params, tables, a):
     for word in range(state.sets.shape[2]):
         left = state.sets[HELD, a, word]
         while left != 0:
-            s = 64 * word + lowest(left)
+            s = lowest(word, left)
             left &= left - 1
             lot = state.lots[a, s]
             value = lot.quantity / params.units * lot.mark

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.desk import H_CLOSE, H_VOLUME
+from engine.desk import CLOSE, VOLUME
 from engine.jit import routine, step
 
 EQUAL_WEIGHT, FIXED_RISK, VOL_TARGET, CONFIDENCE, FIXED_NOTIONAL = range(5)
@@ -18,38 +18,38 @@ MEAN_CORRELATION = 0.3  # assumed between positions in vol_target
 def adv_usd(state, s):
     """Return the mean dollar volume of the last 20 traded bars, the newest included; of fewer if the
     symbol has traded fewer; 0 if it never traded."""
-    return mean_dollar_volume(state.history, state.symbols[s].bars_seen, s)
+    return mean_dollar_volume(state.closes, state.symbols[s].bars_seen, s)
 
 
 @routine
-def mean_dollar_volume(history, seen, s):
+def mean_dollar_volume(closes, seen, s):
     n = min(seen, ADV_BARS)
     if n == 0:
         return 0.0
-    mask = len(history) - 1
+    mask = len(closes) - 1
     total = 0.0
     for k in range(n, 0, -1):
         bar = (seen - k) & mask
-        total += history[bar, s, H_CLOSE] * history[bar, s, H_VOLUME]
+        total += closes[bar, s, CLOSE] * closes[bar, s, VOLUME]
     return total / n
 
 
 @step
 def volatility_daily(state, s):
     """Return the standard deviation (ddof 1) of the last 20 log returns, NaN with fewer."""
-    return deviation_of_returns(state.history, state.symbols[s].bars_seen, s)
+    return deviation_of_returns(state.closes, state.symbols[s].bars_seen, s)
 
 
 @routine
-def deviation_of_returns(history, seen, s):
+def deviation_of_returns(closes, seen, s):
     if seen < VOL_BARS + 1:
         return np.nan
-    mask = len(history) - 1
+    mask = len(closes) - 1
     total = 0.0
     squares = 0.0
-    previous = history[(seen - VOL_BARS - 1) & mask, s, H_CLOSE]
+    previous = closes[(seen - VOL_BARS - 1) & mask, s, CLOSE]
     for k in range(VOL_BARS, 0, -1):
-        close = history[(seen - k) & mask, s, H_CLOSE]
+        close = closes[(seen - k) & mask, s, CLOSE]
         change = np.log(close / previous)
         total += change
         squares += change * change

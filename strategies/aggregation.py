@@ -156,7 +156,7 @@ def blend_row(state, out, params, weights, ts, signals, first, stop):
             left |= np.int64(1) << (signals[fresh].symbol & 63)
             fresh += 1
         while left != 0:
-            s = 64 * word + lowest(left)
+            s = lowest(word, left)
             left &= left - 1
             end = k
             while end < stop and signals[end].symbol == s:
