@@ -138,7 +138,7 @@ class AlertBook:
         found = []
         seen = set()
         for reading in readings:
-            seen.add((reading.rule, reading.subject))
+            seen.add((reading.rule, _storable(reading.subject)))
             found += self._judge(reading, view, background)
         for place in [place for place, alert in self._alerts.items() if place not in seen and alert.open]:
             found += self._judge(self._gone(self._alerts[place]), view, background)
@@ -223,6 +223,7 @@ class AlertBook:
     def _judge(
         self, reading: Reading, view: PortfolioView, background: Callable[[Reading], Background]
     ) -> list[Transition]:
+        reading = reading._replace(subject=_storable(reading.subject), detail=_storable(reading.detail))
         place = (reading.rule, reading.subject)
         trail = self._follow(place, reading.value, view.session)
         passed = _levels_passed(reading)
@@ -444,6 +445,11 @@ def _levels_passed(reading: Reading) -> int:
     if math.isnan(reading.value):
         return 1
     return max(passed, 1) if reading.keep else passed
+
+
+def _storable(text: str) -> str:
+    """Return text that has UTF-8: halves of surrogate pairs, as in odd file names, have none."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _told_pause(pause_ns: int) -> str:

@@ -38,7 +38,7 @@ _ADVICE = {
 
 def clean(text: str) -> str:
     """Return text from outside in one printable line of bounded length."""
-    shown = printable(text)
+    shown = " ".join(printable(text).split())
     return shown if len(shown) <= _WORDS_MAX else f"{shown[: _WORDS_MAX - 3]}..."
 
 

@@ -12,11 +12,12 @@ import ssl
 import subprocess
 from collections.abc import Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 HANG, DRIP, CUT, GARBAGE, HUGE = "<hang>", "<drip>", "<cut>", "<garbage>", "<huge>"
 MESSAGE_MAX = 64 * 2**20
@@ -28,14 +29,17 @@ ORDINARY = {
 Plan = Mapping[str, str] | Callable[[str, str], "str | None"]
 
 
-class Received(NamedTuple):
+@dataclass(frozen=True)
+class Received:
     """What one session sent up to the end of a message; `accepted` is what the server said."""
 
     recipients: tuple[str, ...]
-    mail: EmailMessage
     raw: bytes
     accepted: bool
-    encrypted: bool
+
+    @cached_property
+    def mail(self) -> EmailMessage:
+        return message_from_bytes(self.raw[:-5], policy=default)
 
 
 class ScriptedServer:
@@ -85,8 +89,7 @@ class ScriptedServer:
             elif stage == "data" and not refused:
                 raw = await reader.readuntil(b"\r\n.\r\n")
                 act = self._act("body", raw.decode("utf-8", "replace")) or ORDINARY["body"]
-                mail = message_from_bytes(raw[:-5], policy=default)
-                self.received.append(Received(tuple(recipients), mail, raw, act.startswith("250"), encrypted))
+                self.received.append(Received(tuple(recipients), raw, act.startswith("250")))
                 if not await self._perform(writer, act) and writer.transport.is_closing():
                     return
             elif stage == "quit":
