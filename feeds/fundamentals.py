@@ -22,7 +22,7 @@ from engine.facts import FACT_DTYPE, NO_FACTS, PERIOD_UNKNOWN, FactItem
 from engine.slab import NS_PER_DAY, Int, Universe
 from feeds.quality import COLUMNS, NO_ROWS, Quality
 from feeds.symbols import SymbolIndex
-from feeds.visibility import moment, utc_text, visible_from
+from feeds.visibility import DEADLINES, Lag, moment, utc_text, visible_from
 
 _FIELDS = ("symbol", "period_end", "available_at", "item", "value")
 # Names in the JSON caches that mean something else there: their eps is of the last twelve months.
@@ -61,7 +61,7 @@ class Facts:
         return np.array(rows, FACT_DTYPE) if rows else NO_FACTS.copy()
 
 
-def read_facts(path: str | Path, *, strict: bool = False) -> Facts:
+def read_facts(path: str | Path, *, strict: bool = False, lag: Lag = DEADLINES) -> Facts:
     """Return the facts of a CSV or Parquet table, a JSON cache, a store's file, or a folder of these.
 
     Raises DataError where a file cannot be read or lacks a column, and with `strict` on the first bad row.
@@ -78,7 +78,7 @@ def read_facts(path: str | Path, *, strict: bool = False) -> Facts:
         reader = _READERS.get(file.suffix.lower())
         if reader is None:
             raise DataError(f"{file}: expected .csv, .parquet, .json or .jsonl")
-        _collect(file.name, reader(file), rows, bad)
+        _collect(file.name, reader(file, lag), lag, rows, bad)
     columns = zip(*bad, strict=True)
     table = dict(zip(COLUMNS, map(list, columns), strict=True)) if bad else NO_ROWS
     quality = Quality(table)
@@ -93,13 +93,13 @@ def read_facts(path: str | Path, *, strict: bool = False) -> Facts:
 
 
 def _collect(
-    file: str, cells: Iterator[tuple[int, Mapping[str, str]]], rows: list[Any], bad: list[Any]
+    file: str, cells: Iterator[tuple[int, Mapping[str, str]]], lag: Lag, rows: list[Any], bad: list[Any]
 ) -> None:
     for number, cell in cells:
         symbol, item = cell["symbol"].upper(), cell["item"].lower().replace(" ", "_")
         period = moment(cell["period_end"]) if cell["period_end"] else None
         period_ns = PERIOD_UNKNOWN if period is None else period[0] // NS_PER_DAY * NS_PER_DAY
-        available = visible_from(cell["available_at"], period_ns, item)
+        available = visible_from(cell["available_at"], period_ns, item, lag)
         value = _number(cell["value"])
         fault = None
         if not symbol:
@@ -128,7 +128,7 @@ def _number(text: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _csv_cells(path: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
+def _csv_cells(path: Path, lag: Lag) -> Iterator[tuple[int, Mapping[str, str]]]:
     import csv
 
     try:
@@ -145,7 +145,7 @@ def _csv_cells(path: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
         raise DataError(f"{path}: cannot be read as CSV in UTF-8 ({error})") from None
 
 
-def _parquet_cells(path: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
+def _parquet_cells(path: Path, lag: Lag) -> Iterator[tuple[int, Mapping[str, str]]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -161,7 +161,7 @@ def _parquet_cells(path: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
         yield number, dict(zip(_FIELDS, texts, strict=True))
 
 
-def _json_cells(path: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
+def _json_cells(path: Path, lag: Lag) -> Iterator[tuple[int, Mapping[str, str]]]:
     try:
         cache = json.loads(path.read_text(encoding="utf-8"))
         fetched, data = cache["fetched_at"], cache["data"].items()
@@ -175,10 +175,10 @@ def _json_cells(path: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
             }  # fmt: skip
 
 
-def _stored_cells(path: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
+def _stored_cells(path: Path, lag: Lag) -> Iterator[tuple[int, Mapping[str, str]]]:
     from feeds.fundamentals_store import known_facts, read_versions
 
-    for number, fact in enumerate(known_facts(read_versions(path)), start=1):
+    for number, fact in enumerate(known_facts(read_versions(path), lag), start=1):
         yield number, {
             "symbol": path.stem, "period_end": fact.period_end or "", "item": fact.item,
             "available_at": utc_text(fact.available_at), "value": repr(fact.value),

@@ -28,7 +28,7 @@ from engine.facts import PERIOD_UNKNOWN
 from feeds.atomic import write_whole
 from feeds.provider import NUMBERS, Dated, Origin, Snapshot, figure
 from feeds.symbols import symbol_key
-from feeds.visibility import moment, visible_from
+from feeds.visibility import DEADLINES, Lag, moment, visible_from
 
 PREFERENCE = ("yahoo", "alpha_vantage")
 _SYMBOL = re.compile(r"[A-Z0-9^][A-Z0-9.^=\-]{0,19}\Z")
@@ -53,8 +53,9 @@ class KnownFact(NamedTuple):
 class FundamentalsStore:
     """Files in `folder`. legacy: folder with caches of the original tool, besides those in `folder`."""
 
-    def __init__(self, folder: Path, *, legacy: Path | None = None) -> None:
+    def __init__(self, folder: Path, *, legacy: Path | None = None, lag: Lag = DEADLINES) -> None:
         self.folder = folder
+        self._lag = lag
         self._legacy = [folder, *([legacy] if legacy else [])]
 
     def symbols(self) -> list[str]:
@@ -101,7 +102,7 @@ class FundamentalsStore:
         """
         versions = self.versions(symbol)
         seen = {version.source: version for version in versions if version.fetched_at <= known_at}
-        facts = [f for f in known_facts(versions) if f.period_end and f.available_at <= known_at]
+        facts = [f for f in known_facts(versions, self._lag) if f.period_end and f.available_at <= known_at]
         if seen:
             base = merged(seen)
         elif facts:
@@ -134,7 +135,7 @@ def merged(newest: Mapping[str, Snapshot]) -> Snapshot:
     return snapshot
 
 
-def known_facts(versions: Sequence[Snapshot]) -> Iterator[KnownFact]:
+def known_facts(versions: Sequence[Snapshot], lag: Lag = DEADLINES) -> Iterator[KnownFact]:
     """Yield each value that versions (oldest first) made known, with the moment from which it may be used."""
     newest: dict[str, Snapshot] = {}
     told: dict[tuple[str, str], float] = {}
@@ -155,7 +156,9 @@ def known_facts(versions: Sequence[Snapshot]) -> Iterator[KnownFact]:
                 before = told.get((item, dated.period_end))
                 if before == dated.value:
                     continue
-                available_at = version.fetched_at if before is not None else _public(dated, item, version)
+                available_at = (
+                    version.fetched_at if before is not None else _public(dated, item, version, lag)
+                )
                 if available_at is not None:
                     told[item, dated.period_end] = dated.value
                     yield KnownFact(item, dated.period_end, dated.value, available_at, *origin)
@@ -206,14 +209,14 @@ def _series(facts: Sequence[KnownFact]) -> tuple[Dated, ...]:
     )
 
 
-def _public(dated: Dated, item: str, version: Snapshot) -> int | None:
+def _public(dated: Dated, item: str, version: Snapshot, lag: Lag) -> int | None:
     """Return from when a figure was public, None for a period that was not over: an estimate."""
     end = moment(dated.period_end)
     if end is None or end[0] > version.fetched_at:
         return None
     public = dated.available_at
     if public is None or public < end[0]:
-        public = visible_from("", end[0], item)
+        public = visible_from("", end[0], item, lag)
     return version.fetched_at if public is None else min(public, version.fetched_at)
 
 

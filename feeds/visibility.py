@@ -2,14 +2,14 @@
 
 1. `available_at` with a time: at that moment. Without an offset it is New York time.
 2. `available_at` as a date: when that day is over in New York, so from the next session.
-3. Only `period_end`: 45 days later, 90 for a fiscal year (items that begin with `annual`, and roe), when that
-   day is over. These are the filing deadlines of non-accelerated filers.
+3. Only `period_end`: after the `Lag`, when that day is over.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,13 +17,22 @@ from engine.facts import PERIOD_UNKNOWN
 from engine.slab import NS_PER_DAY
 from feeds.sessions import BAD_TIME, wall_to_utc
 
-QUARTER_DAYS = 45
-YEAR_DAYS = 90
 _YEARLY = ("annual", "roe")
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
-def visible_from(available_at: str, period_end_ns: int, item: str) -> int | None:
+class Lag(NamedTuple):
+    """Days from the end of a period until its figures are taken to be public: the filing deadlines of
+    non-accelerated filers. `year` is for items that begin with `annual`, and roe."""
+
+    quarter: int = 45
+    year: int = 90
+
+
+DEADLINES = Lag()
+
+
+def visible_from(available_at: str, period_end_ns: int, item: str, lag: Lag = DEADLINES) -> int | None:
     """Return the moment (UTC ns) from which a fact may be used, None where nothing tells."""
     if available_at:
         found = moment(available_at)
@@ -35,7 +44,7 @@ def visible_from(available_at: str, period_end_ns: int, item: str) -> int | None
         return _to_utc(wall_ns if timed else wall_ns + NS_PER_DAY)
     if period_end_ns == PERIOD_UNKNOWN:
         return None
-    days = YEAR_DAYS if item.startswith(_YEARLY) else QUARTER_DAYS
+    days = lag.year if item.startswith(_YEARLY) else lag.quarter
     return _to_utc(period_end_ns + (days + 1) * NS_PER_DAY)
 
 

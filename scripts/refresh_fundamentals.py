@@ -71,10 +71,12 @@ def run_refresh_fundamentals(
 def fundamentals_store(settings: Settings) -> FundamentalsStore:
     """Return the store under `storage.universe_dir`, with the caches of `fundamentals.json_dir`."""
     from feeds.fundamentals_store import FundamentalsStore
+    from feeds.visibility import Lag
 
-    legacy = settings.fundamentals.json_dir
+    assumed = settings.fundamentals
+    lag, legacy = Lag(assumed.lag_days_quarter, assumed.lag_days_year), assumed.json_dir
     folder = Path(settings.storage.universe_dir).expanduser() / "fundamentals"
-    return FundamentalsStore(folder, legacy=Path(legacy).expanduser() if legacy else None)
+    return FundamentalsStore(folder, legacy=Path(legacy).expanduser() if legacy else None, lag=lag)
 
 
 @asynccontextmanager

@@ -106,8 +106,10 @@ def load_facts(
     if not users:
         raise UsageError("--fundamentals is for can_slim, which is not among the strategies")
     from feeds.fundamentals import read_facts
+    from feeds.visibility import Lag
 
-    facts = read_facts(path, strict=request.strict)
+    lag = Lag(configured.lag_days_quarter, configured.lag_days_year)
+    facts = read_facts(path, strict=request.strict, lag=lag)
     rows = facts.for_universe(universe)
     for strategy in users:
         strategy.use_facts(rows)

@@ -13,7 +13,8 @@ import pytest
 from engine.errors import DataError
 from engine.facts import FACT_DTYPE, PERIOD_UNKNOWN, FactItem
 from engine.slab import Universe
-from feeds.fundamentals import read_facts, visible_from
+from feeds.fundamentals import read_facts
+from feeds.visibility import Lag, visible_from
 from tests.feeds.price_files import market_data, write
 
 HEADER = "symbol,period_end,available_at,item,value"
@@ -46,6 +47,14 @@ def test_a_date_counts_from_the_next_session_and_a_time_at_once(available_at: st
 )
 def test_a_period_end_alone_counts_from_the_filing_deadline(item: str, expected: int) -> None:
     assert visible_from("", day_ns(2023, 12, 31), item) == expected
+    assert visible_from("", day_ns(2023, 12, 31), item, Lag(46, 91)) == expected + 24 * 3600 * 10**9
+
+
+def test_the_assumed_lag_is_a_setting(tmp_path: Path) -> None:
+    path = write(tmp_path / "f.csv", [HEADER, "AAA,2023-12-31,,eps,1", "AAA,2023-12-31,2024-01-20,roe,1"])
+    facts = read_facts(path, lag=Lag(10, 10))
+    available = dict(zip(facts.item.tolist(), facts.available_ns.tolist(), strict=True))
+    assert available == {"eps": new_york(2024, 1, 11), "roe": new_york(2024, 1, 21)}
 
 
 def test_facts_are_sorted_by_visibility_and_amendments_keep_their_order(tmp_path: Path) -> None:

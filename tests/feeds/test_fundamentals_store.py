@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import DataError
@@ -290,6 +290,7 @@ def histories(draw: st.DrawFn, *, stated: bool = False) -> list[Snapshot]:
     return versions
 
 
+@settings(deadline=None)
 @given(versions=histories(), moment=MOMENTS)
 def test_nothing_is_visible_before_it_is_available(versions: list[Snapshot], moment: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -306,6 +307,7 @@ def test_nothing_is_visible_before_it_is_available(versions: list[Snapshot], mom
             assert known.origin(name).fetched_at <= moment
 
 
+@settings(deadline=None)
 @given(versions=histories(), moment=MOMENTS)
 def test_a_further_version_changes_nothing_before_what_it_says_was_public(
     versions: list[Snapshot], moment: int
@@ -324,6 +326,7 @@ def test_a_further_version_changes_nothing_before_what_it_says_was_public(
             assert store.as_of("AAA", moment) == answer
 
 
+@settings(deadline=None)
 @given(versions=histories(stated=True))
 def test_what_is_known_a_day_later_is_the_same_a_day_later_and_so_changes_nothing_before(
     versions: list[Snapshot],
@@ -345,6 +348,7 @@ def test_what_is_known_a_day_later_is_the_same_a_day_later_and_so_changes_nothin
     ]
 
 
+@settings(deadline=None)
 @given(versions=histories())
 def test_the_file_says_to_can_slim_what_the_store_says(versions: list[Snapshot]) -> None:
     with tempfile.TemporaryDirectory() as folder:

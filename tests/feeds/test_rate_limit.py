@@ -6,7 +6,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feeds.provider import Failure, ProviderError
@@ -23,6 +23,7 @@ class Clock:
         return self.now
 
 
+@settings(deadline=None)
 @given(per_minute=st.integers(1, 600), gaps=st.lists(st.floats(0, 90), min_size=2, max_size=60))
 def test_no_minute_ever_sees_more_calls_than_allowed(per_minute: int, gaps: list[float]) -> None:
     clock = Clock()

@@ -178,6 +178,22 @@ def test_facts_of_the_settings_are_used_when_the_option_is_not_given(settings, u
     assert load_facts(BacktestRequest(), settings, universe, build_strategies(["trend"], [], [], {})) is None
 
 
+def test_the_lag_that_is_assumed_after_a_period_is_a_setting(settings, universe, tmp_path):
+    path = tmp_path / "undated.csv"
+    path.write_text(f"symbol,period_end,item,value\n{universe.symbols[0]},2023-12-31,eps,1\n")
+    moments = []
+
+    class Taking:
+        def use_facts(self, rows):
+            moments.extend(rows["available_ns"].tolist())
+
+    for days in (45, 50):
+        fundamentals = msgspec.structs.replace(settings.fundamentals, lag_days_quarter=days)
+        changed = msgspec.structs.replace(settings, fundamentals=fundamentals)
+        load_facts(BacktestRequest(fundamentals=path), changed, universe, [Taking()])
+    assert moments[1] - moments[0] == 5 * 86_400 * 10**9
+
+
 def test_facts_without_can_slim_are_a_usage_error(settings, universe, facts):
     with pytest.raises(UsageError, match="can_slim"):
         load_facts(
