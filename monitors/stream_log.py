@@ -97,22 +97,26 @@ def append(
 
     Publish the rows that are returned once it is committed.
     """
-    row = connection.execute("SELECT seq + count FROM stream ORDER BY seq DESC LIMIT 1").fetchone()
-    seq = row[0] if row else 1
+    found = connection.execute("SELECT seq + count FROM stream ORDER BY seq DESC LIMIT 1").fetchone()
+    seq = found[0] if found else 1
     rows = []
     for batch in batches:
-        newest_row = newest(connection, batch.family)
-        family_seq = newest_row.last_family_seq + 1 if newest_row else 1
+        found = connection.execute(
+            "SELECT family_seq + count FROM stream WHERE family = ? ORDER BY seq DESC LIMIT 1",
+            (batch.family,),
+        ).fetchone()
+        family_seq = found[0] if found else 1
         row = StreamRow(seq, batch.family, family_seq, batch.count, batch.ts_ns, batch.payload, journal_seq)
         connection.execute(f"INSERT INTO stream ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)
-        _forget(connection, row, kept[batch.family])
+        if row.last_family_seq > kept[batch.family]:
+            _forget(connection, row, kept[batch.family])
         rows.append(row)
         seq += batch.count
     return rows
 
 
 def _forget(connection: sqlite3.Connection, newest: StreamRow, n_kept: int) -> None:
-    """Delete the oldest rows of a family that lie wholly beyond its bound; as many as one event adds."""
+    """Delete the oldest rows of a family that lie wholly beyond its bound, a few at a time."""
     for seq, last in connection.execute(
         "SELECT seq, family_seq + count - 1 FROM stream WHERE family = ? AND seq < ? ORDER BY seq LIMIT 8",
         (newest.family, newest.seq),

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from engine.errors import DataError
 from engine.events import Equity as EquityEvent
-from engine.events import Fills, Orders, OrderStatus, OrderType, Reason, Side, Signals, Tif
+from engine.events import Fills, Orders, OrderStatus, OrderType, Reason, Side, Signals, Tif, join_rows
 from engine.slab import Bars, Universe
 from monitors.alerts import Transition
 from monitors.view import Position as HeldPosition
@@ -368,9 +368,9 @@ class Names:
             blend_measurements(strategies),  # type: ignore[arg-type]
         )
 
-    def signals(self, event: Signals) -> list[Signal]:
-        """Return the signals of a row."""
-        columns = self._columns(event.rows)
+    def signals(self, rows: NDArray[np.void]) -> list[Signal]:
+        """Return the signals of a row, SIGNAL_DTYPE."""
+        columns = self._columns(rows)
         columns["confidence"] = [x if 0.0 <= x <= 1.0 else None for x in columns["confidence"]]
         columns["details"] = [
             {
@@ -378,7 +378,7 @@ class Names:
                 for name, value in zip(self._measurements[strategy], values, strict=False)
                 if -NUMBER_MAX <= value <= NUMBER_MAX
             }
-            for strategy, values in zip(event.rows["strategy"].tolist(), columns["details"], strict=True)
+            for strategy, values in zip(rows["strategy"].tolist(), columns["details"], strict=True)
         ]
         return _structs(Signal, columns)
 
@@ -462,11 +462,12 @@ def batches(
     `ts_ns`: of the row, or the reading of the clock that was journalled with an event that is no row.
     """
     said: dict[str, list[AnyBody]] = {family: [] for family in FAMILIES}
+    signals: list[NDArray[np.void]] = []  # An event per strategy
     n_bars = 0
     for event in events:
         match event:
             case Signals():
-                said["signal"].extend(names.signals(event))
+                signals.append(event.rows)
             case Orders():
                 said["order"].extend(names.orders(event))
             case Fills():
@@ -475,6 +476,8 @@ def batches(
                 said["equity"].append(names.equity(event, positions))
             case Bars():
                 n_bars += int(sane(event).sum())
+    if signals:
+        said["signal"].extend(names.signals(join_rows(signals)))
     said["alert"].extend(alert(transition) for transition in transitions)
     result = [Batch(family, len(bodies), ts_ns, encode(bodies)) for family, bodies in said.items() if bodies]
     if n_bars:

@@ -137,7 +137,9 @@ def _told(body: wire.AnyBody) -> str:
             total = sum(account.equity_micro for account in body.accounts) / 1e6
             return f"{total:,.2f}, {len(body.positions)} positions"
         case wire.Alert():
-            return f"{body.severity} {body.rule} {body.label}: {body.subject} {body.detail}"
+            value = "not known" if body.value is None else f"{body.value:.4g}"
+            limit = "" if body.threshold is None else f" against {body.threshold:.4g}"
+            return f"{body.severity} {body.rule} {body.label}: {body.subject} {value}{limit} ({body.unit})"
         case wire.Bar():
             return f"{body.symbol} {body.close:,.2f}, volume {body.volume:,.0f}"
 

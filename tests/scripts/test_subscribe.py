@@ -37,13 +37,13 @@ async def command(*arguments: str) -> asyncio.subprocess.Process:
         ("signal", "signal buy AAA at 3.00, confidence 0.50 (trend)"),
         ("fill", "fill   buy 10 AAA at 12.50 (signal)"),
         ("equity", "equity 0.00, 0 positions"),
-        ("alert", "alert  warning drawdown fired: portfolio 12 %"),
+        ("alert", "alert  warning drawdown fired: portfolio 0.12 against 0.1 (share)"),
     ],
 )
 def test_a_line_for_a_person_says_number_time_and_what_happened(family, told):
     line = as_line(message(body_of(family, "AAA", 3)))
     assert line == f"       7 2023-11-14 22:13 {told}"
-    assert len(line) <= 80
+    assert len(line) <= 100
 
 
 def test_a_line_cannot_move_the_cursor():
