@@ -38,7 +38,7 @@ class Bar(NamedTuple):
 
     def ring(self, name: str, first: int, stop: int) -> list[float]:
         """Return bars [first, stop) of the symbol, oldest first."""
-        ring = self.after[name][self.symbol]
+        ring = self.after[name][:, self.symbol]
         return [float(ring[i & (len(ring) - 1)]) for i in range(first, stop)]
 
 

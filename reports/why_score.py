@@ -89,7 +89,7 @@ def _is_ranked(p: Any, state: Any, s: int) -> bool:
     n = int(state["bars"][s]) - 1
     if n < _YEAR:
         return False
-    closes, volumes = state["closes"][s], state["volumes"][s]
+    closes, volumes = state["closes"][:, s], state["volumes"][:, s]
     total = 0.0
     for i in range(n - _VOLUME_BARS + 1, n + 1):
         total += closes[i & (len(closes) - 1)] * volumes[i & (len(volumes) - 1)]
@@ -97,7 +97,7 @@ def _is_ranked(p: Any, state: Any, s: int) -> bool:
 
 
 def _raw(state: Any, s: int) -> float:
-    total, n = state["total"][s], int(state["bars"][s]) - 1
+    total, n = state["total"][:, s], int(state["bars"][s]) - 1
     mask = len(total) - 1
     value = 0.0
     for i, (weight, bars) in enumerate(_RETURNS):

@@ -109,18 +109,18 @@ def _advance_row(
         bar = state.bars[s]
         state.bars[s] = bar + 1
         here, before = bar & (RING - 1), (bar - 1) & (RING - 1)
-        volume_before, last = state.volume_sum[s], closes[s, before]
+        volume_before, last = state.volume_sum[s], closes[before, s]
         if bar >= VOLUME_BARS:
-            gone = volumes[s, (bar - VOLUME_BARS) & (VOLUME_RING - 1)]
+            gone = volumes[(bar - VOLUME_BARS) & (VOLUME_RING - 1), s]
             state.volume_sum[s] = volume_before + volume - gone
-            state.dollar_sum[s] += close * volume - closes[s, (bar - VOLUME_BARS) & (RING - 1)] * gone
+            state.dollar_sum[s] += close * volume - closes[(bar - VOLUME_BARS) & (RING - 1), s] * gone
         else:
             state.volume_sum[s] = volume_before + volume
             state.dollar_sum[s] += close * volume
-        total[s, here] = total[s, before] * (close + state.dividend[s]) / last if bar > 0 else 1.0
+        total[here, s] = total[before, s] * (close + state.dividend[s]) / last if bar > 0 else 1.0
         state.dividend[s] = 0.0
-        closes[s, here] = close
-        volumes[s, bar & (VOLUME_RING - 1)] = volume
+        closes[here, s] = close
+        volumes[bar & (VOLUME_RING - 1), s] = volume
         if close >= state.high[s]:
             state.high[s] = close
             state.high_bar[s] = bar
@@ -280,16 +280,16 @@ def _apply_actions(tape: Tape, t: int, action: int, state: CanSlimState) -> int:
 def _rescale(state: CanSlimState, s: int, ratio: float) -> None:
     """Put prices and volumes on the basis after a split of `ratio` new shares per old; sums anew."""
     for i in range(RING):
-        state.closes[s, i] /= ratio
+        state.closes[i, s] /= ratio
     for i in range(VOLUME_RING):
-        state.volumes[s, i] *= ratio
+        state.volumes[i, s] *= ratio
     state.high[s] /= ratio
     state.dividend[s] /= ratio
     state.volume_sum[s] = state.dollar_sum[s] = 0.0
     bar = state.bars[s]
     for i in range(max(0, bar - VOLUME_BARS), bar):
-        state.volume_sum[s] += state.volumes[s, i & (VOLUME_RING - 1)]
-        state.dollar_sum[s] += state.closes[s, i & (RING - 1)] * state.volumes[s, i & (VOLUME_RING - 1)]
+        state.volume_sum[s] += state.volumes[i & (VOLUME_RING - 1), s]
+        state.dollar_sum[s] += state.closes[i & (RING - 1), s] * state.volumes[i & (VOLUME_RING - 1), s]
 
 
 @step
@@ -369,9 +369,9 @@ class CanSlim(KernelStrategy):
         n = len(universe)
         return CanSlimState(
             bars=np.zeros(n, np.int64),
-            closes=np.zeros((n, RING)),
-            total=np.zeros((n, RING)),
-            volumes=np.zeros((n, VOLUME_RING)),
+            closes=np.zeros((RING, n)),
+            total=np.zeros((RING, n)),
+            volumes=np.zeros((VOLUME_RING, n)),
             volume_sum=np.zeros(n),
             dollar_sum=np.zeros(n),
             high=np.zeros(n),

@@ -74,9 +74,9 @@ class CanSlimState(NamedTuple):
     """
 
     bars: Int  # traded bars so far
-    closes: Float  # [N, RING], dollars, bar i at place i & (RING - 1)
-    total: Float  # [N, RING], total-return index, 1 at the first bar
-    volumes: Float  # [N, VOLUME_RING], shares
+    closes: Float  # [RING, N], dollars, bar i at place i & (RING - 1)
+    total: Float  # [RING, N], total-return index, 1 at the first bar
+    volumes: Float  # [VOLUME_RING, N], shares
     volume_sum: Float  # of the last VOLUME_BARS volumes; exact while volumes are whole numbers
     dollar_sum: Float  # of the last VOLUME_BARS close x volume, to within rounding; see `liquid`
     high: Float  # highest close of the last YEAR bars, as far as `high_bar` is one of them
@@ -147,7 +147,7 @@ def near_high(close: float, high: float, threshold: float) -> float:
 def growth(state: CanSlimState, s: int, bar: int, params: CanSlimParams) -> float:
     """Return the growth behind the C sub-score; NaN if unavailable or a turnaround."""
     if np.isnan(state.fundamentals[s, EARNINGS]) and params.missing_policy == MissingPolicy.PRICE_PROXY:
-        return state.closes[s, bar & (RING - 1)] / state.closes[s, (bar - YEAR) & (RING - 1)] - 1.0
+        return state.closes[bar & (RING - 1), s] / state.closes[(bar - YEAR) & (RING - 1), s] - 1.0
     return state.fundamentals[s, 3]
 
 
@@ -171,11 +171,11 @@ def sponsorship(state: CanSlimState, s: int, bar: int) -> float:
         return filed
     up = down = 0.0
     for i in range(bar - UDV_BARS + 1, bar + 1):
-        close, before = state.closes[s, i & (RING - 1)], state.closes[s, (i - 1) & (RING - 1)]
+        close, before = state.closes[i & (RING - 1), s], state.closes[(i - 1) & (RING - 1), s]
         if close > before:
-            up += state.volumes[s, i & (VOLUME_RING - 1)]
+            up += state.volumes[i & (VOLUME_RING - 1), s]
         elif close < before:
-            down += state.volumes[s, i & (VOLUME_RING - 1)]
+            down += state.volumes[i & (VOLUME_RING - 1), s]
     if down == 0.0:
         return 1.0 if up > 0.0 else 0.0
     return min(1.0, max(0.0, (up / down - 1.0) / 0.5))
@@ -194,5 +194,5 @@ def liquid(closes: Float, volumes: Float, dollar_sum: float, s: int, bar: int, m
         return dollar_sum > least
     exact = 0.0
     for i in range(bar - VOLUME_BARS + 1, bar + 1):
-        exact += closes[s, i & (RING - 1)] * volumes[s, i & (VOLUME_RING - 1)]
+        exact += closes[i & (RING - 1), s] * volumes[i & (VOLUME_RING - 1), s]
     return exact / VOLUME_BARS >= min_adv_usd

@@ -86,14 +86,14 @@ def _no_cup(condition: int) -> Cup:
 def find_cup(highs: Float, lows: Float, s: int, n: int, pivot: float, params: Any) -> Cup:
     """Return the cup and handle on either side of the right lip, in bars n - lookback .. n - 1.
 
-    highs, lows : float64[n_symbols, capacity], rings (both the closes for `price_basis=close`).
+    highs, lows : float64[capacity, n_symbols], rings (both the closes for `price_basis=close`).
     pivot : the highest of bars n - 1 - handle_max .. n - 1, above all of the last handle_min.
     params : strategies.zanger.CupParams
     """
-    mask = highs.shape[1] - 1
+    mask = highs.shape[0] - 1
     first = n - params.cup_lookback
     i_lip = n - 1 - params.handle_min
-    while highs[s, i_lip & mask] != pivot:  # The latest of equals
+    while highs[i_lip & mask, s] != pivot:  # The latest of equals
         i_lip -= 1
 
     handle_low = lowest_of(lows, s, i_lip + 1, n)
@@ -104,10 +104,10 @@ def find_cup(highs: Float, lows: Float, s: int, n: int, pivot: float, params: An
     # The nearest lip to the left, not the highest close before the lowest: in an uptrend that would sit at
     # the far left, far below the right lip.
     i_bottom = i_lip - 1
-    bottom = lows[s, i_bottom & mask]
+    bottom = lows[i_bottom & mask, s]
     i_left = -1
     for k in range(i_lip - 1, first, -1):
-        high = highs[s, k & mask]
+        high = highs[k & mask, s]
         if (
             i_lip - k >= params.cup_min_bars
             and high > bottom
@@ -116,16 +116,16 @@ def find_cup(highs: Float, lows: Float, s: int, n: int, pivot: float, params: An
         ):
             i_left = k
             break
-        if lows[s, k & mask] < bottom:
-            i_bottom, bottom = k, lows[s, k & mask]
+        if lows[k & mask, s] < bottom:
+            i_bottom, bottom = k, lows[k & mask, s]
         if high > pivot:  # Higher than the right lip and not a left one: the right one is no lip
             break
     if i_left < 0:
         return _no_cup(Condition.LEFT_LIP)
-    while i_left - 1 > first and highs[s, (i_left - 1) & mask] >= highs[s, i_left & mask]:
+    while i_left - 1 > first and highs[(i_left - 1) & mask, s] >= highs[i_left & mask, s]:
         i_left -= 1
-    left_lip = highs[s, i_left & mask]
-    if not highs[s, (i_left - 1) & mask] < left_lip:  # The edge of the window is no turning point
+    left_lip = highs[i_left & mask, s]
+    if not highs[(i_left - 1) & mask, s] < left_lip:  # The edge of the window is no turning point
         return _no_cup(Condition.LEFT_LIP)
 
     depth = (left_lip - bottom) / left_lip
@@ -143,11 +143,11 @@ def find_cup(highs: Float, lows: Float, s: int, n: int, pivot: float, params: An
 @step
 def roundness(closes: Float, s: int, cup: Cup) -> float:
     """Return the share of closes between the lips in the lowest third: 0.33 for a V, 0.58 for a parabola."""
-    mask = closes.shape[1] - 1
+    mask = closes.shape[0] - 1
     level = cup.bottom + (cup.left_lip - cup.bottom) / 3
     n_low = 0
     for k in range(cup.i_left, cup.i_lip + 1):
-        if closes[s, k & mask] <= level:
+        if closes[k & mask, s] <= level:
             n_low += 1
     return n_low / (cup.i_lip + 1 - cup.i_left)
 
@@ -164,10 +164,10 @@ def handle_slope(closes: Float, s: int, cup: Cup, n: int) -> float:
 
     Closes are taken relative to the first of them, so that a flat handle has a slope of exactly zero.
     """
-    mask = closes.shape[1] - 1
+    mask = closes.shape[0] - 1
     start = cup.i_lip + 1
     centre = (n - 1 + start) / 2
     slope = 0.0
     for k in range(start, n):
-        slope += (k - centre) * (closes[s, k & mask] - closes[s, start & mask])
+        slope += (k - centre) * (closes[k & mask, s] - closes[start & mask, s])
     return slope

@@ -85,10 +85,10 @@ class LivermoreState(NamedTuple):
     n_bars: NDArray[np.int64]  # traded bars so far
     volume_sum: Float  # of the last consolidation_window bars
     last_buy: NDArray[np.int64]  # bar number
-    highs: Float  # [N, capacity]
+    highs: Float  # [capacity, N]
     lows: Float
     volumes: Float
-    closes: Float  # [N, capacity of its own], with above_sma or max_atr_ratio
+    closes: Float  # [capacity of its own, N], with above_sma or max_atr_ratio
     atrs: Float  # [N, 2], Wilder, fast and slow, with max_atr_ratio; sums until there are enough ranges
     tally: NDArray[np.int64]
     loud: NDArray[np.int64]  # scratch: symbols of the current row that passed the volume test ...
@@ -108,7 +108,7 @@ def livermore_kernel(
     status, high, low, close, volume = tape.status, tape.high, tape.low, tape.close, tape.volume
     n_bars, volume_sum, loud, mean_volume = state.n_bars, state.volume_sum, state.loud, state.mean_volume
     highs, lows, volumes = state.highs, state.lows, state.volumes
-    mask = highs.shape[1] - 1
+    mask = highs.shape[0] - 1
     n_warmup = n_quiet = n_no_breakout = 0
     action = np.searchsorted(tape.actions["row"], row)
     for t in range(row, n_rows):
@@ -138,17 +138,17 @@ def livermore_kernel(
             else:
                 n_quiet += 1
             if n >= window:
-                total -= volumes[s, (n - window) & mask]
+                total -= volumes[(n - window) & mask, s]
             volume_sum[s] = total + volume[t, s]
-            volumes[s, n & mask] = volume[t, s]
-            highs[s, n & mask] = high[t, s]
-            lows[s, n & mask] = low[t, s]
+            volumes[n & mask, s] = volume[t, s]
+            highs[n & mask, s] = high[t, s]
+            lows[n & mask, s] = low[t, s]
             n_bars[s] = n + 1
         for i in range(n_loud):
             s = loud[i]
             n = n_bars[s] - 1  # The bar is in the rings already, and all that is read lies before it
             # Most are not even above the newest high: only the others are worth a look at all twenty.
-            if not close[t, s] >= above * highs[s, (n - 1) & mask]:
+            if not close[t, s] >= above * highs[(n - 1) & mask, s]:
                 n_no_breakout += 1
                 continue
             upper = highest_of(highs, s, n - window, n)
@@ -225,7 +225,7 @@ def _first_failed(
 @step
 def _advance_options(tape: Tape, params: LivermoreParams, state: LivermoreState, t: int) -> None:
     """Let row `t` into the closes and the ATRs, after it was decided on without them."""
-    mask = state.closes.shape[1] - 1
+    mask = state.closes.shape[0] - 1
     for s in range(tape.close.shape[1]):
         if tape.status[t, s] < _TRADED:
             continue
@@ -234,11 +234,11 @@ def _advance_options(tape: Tape, params: LivermoreParams, state: LivermoreState,
             if n == 0:
                 state.atrs[s, 0] = state.atrs[s, 1] = 0.0
             else:
-                last = state.closes[s, (n - 1) & mask]
+                last = state.closes[(n - 1) & mask, s]
                 true_range = true_range_step(tape.high[t, s], tape.low[t, s], last)
                 state.atrs[s, 0] = wilder_step(state.atrs[s, 0], true_range, n, ATR_FAST)
                 state.atrs[s, 1] = wilder_step(state.atrs[s, 1], true_range, n, ATR_SLOW)
-        state.closes[s, n & mask] = tape.close[t, s]
+        state.closes[n & mask, s] = tape.close[t, s]
 
 
 @step
@@ -309,14 +309,14 @@ class LivermoreBreakout(KernelStrategy):
     def allocate(self, universe: Universe) -> LivermoreState:
         n, params = len(universe), self.params
         capacity = ring_capacity(params.consolidation_window + 1)
-        closes = (n, ring_capacity(max(params.above_sma, 2))) if _needs_closes(params) else (1, 1)
+        closes = (ring_capacity(max(params.above_sma, 2)), n) if _needs_closes(params) else (1, 1)
         return LivermoreState(
             n_bars=np.zeros(n, np.int64),
             volume_sum=np.zeros(n),
             last_buy=np.full(n, _NEVER),
-            highs=np.zeros((n, capacity)),
-            lows=np.zeros((n, capacity)),
-            volumes=np.zeros((n, capacity)),
+            highs=np.zeros((capacity, n)),
+            lows=np.zeros((capacity, n)),
+            volumes=np.zeros((capacity, n)),
             closes=np.zeros(closes),
             atrs=np.zeros((n, 2) if params.max_atr_ratio > 0.0 else (1, 1)),
             tally=np.zeros(len(Condition), np.int64),

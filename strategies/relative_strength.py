@@ -22,14 +22,14 @@ Float = NDArray[np.float64]
 def rs_raw(total: Float, s: int, bar: int) -> float:
     """Return the weighted total return of symbol `s` at its traded bar `bar` >= 252.
 
-    total: float64[N, RING], total-return index, bar i at place i & (RING - 1).
+    total: float64[RING, N], total-return index, bar i at place i & (RING - 1).
     """
-    now = total[s, bar & (RING - 1)]
+    now = total[bar & (RING - 1), s]
     return (
-        0.4 * (now / total[s, (bar - 63) & (RING - 1)] - 1.0)
-        + 0.2 * (now / total[s, (bar - 126) & (RING - 1)] - 1.0)
-        + 0.2 * (now / total[s, (bar - 189) & (RING - 1)] - 1.0)
-        + 0.2 * (now / total[s, (bar - 252) & (RING - 1)] - 1.0)
+        0.4 * (now / total[(bar - 63) & (RING - 1), s] - 1.0)
+        + 0.2 * (now / total[(bar - 126) & (RING - 1), s] - 1.0)
+        + 0.2 * (now / total[(bar - 189) & (RING - 1), s] - 1.0)
+        + 0.2 * (now / total[(bar - 252) & (RING - 1), s] - 1.0)
     )
 
 
@@ -55,9 +55,9 @@ def range_position(low: float, high: float, close: float) -> float:
 @step
 def lowest_close(closes: Float, s: int, bar: int) -> float:
     """Return the lowest close of the YEAR bars that end with `bar`."""
-    lowest = closes[s, bar & (RING - 1)]
+    lowest = closes[bar & (RING - 1), s]
     for i in range(bar - YEAR + 1, bar):
-        lowest = min(lowest, closes[s, i & (RING - 1)])
+        lowest = min(lowest, closes[i & (RING - 1), s])
     return lowest
 
 
@@ -69,10 +69,10 @@ def highest_close(closes: Float, s: int, bar: int, high: Float, high_bar: NDArra
     has left the window; only then the ring is scanned (ties: the latest, which stays the longest).
     """
     if high_bar[s] <= bar - YEAR:
-        high[s] = closes[s, (bar - YEAR + 1) & (RING - 1)]
+        high[s] = closes[(bar - YEAR + 1) & (RING - 1), s]
         high_bar[s] = bar - YEAR + 1
         for i in range(bar - YEAR + 2, bar + 1):
-            if closes[s, i & (RING - 1)] >= high[s]:
-                high[s] = closes[s, i & (RING - 1)]
+            if closes[i & (RING - 1), s] >= high[s]:
+                high[s] = closes[i & (RING - 1), s]
                 high_bar[s] = i
     return high[s]

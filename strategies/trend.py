@@ -58,8 +58,8 @@ class TrendState(NamedTuple):
     slow: NDArray[np.float64]
     atr: NDArray[np.float64]  # Wilder: sum of true ranges until there are atr_period, then the ATR
     pending: NDArray[np.int64]  # bars for which an unconfirmed cross still waits
-    closes: NDArray[np.float64]  # [N, RING], the close of traded bar i at place i & (RING - 1)
-    ranges: NDArray[np.float64]  # [N, atr_period], true range of bar i at place i % atr_period (SIMPLE)
+    closes: NDArray[np.float64]  # [RING, N], the close of traded bar i at place i & (RING - 1)
+    ranges: NDArray[np.float64]  # [atr_period, N], true range of bar i at place i % atr_period (SIMPLE)
     tally: NDArray[np.int64]
 
 
@@ -95,7 +95,7 @@ def trend_kernel(tape: Tape, params: TrendParams, state: TrendState, out: Signal
             bar = bars[s]
             if status == _RESUMED or bar == 0:
                 bars[s] = 1
-                fast[s] = slow[s] = closes[s, 0] = close
+                fast[s] = slow[s] = closes[0, s] = close
                 atr[s] = 0.0
                 state.pending[s] = 0
                 n_warmup += 1
@@ -103,14 +103,14 @@ def trend_kernel(tape: Tape, params: TrendParams, state: TrendState, out: Signal
             fast_prev, slow_prev = fast[s], slow[s]
             fast_now = ema_step(fast_prev, close, fast_alpha)
             slow_now = ema_step(slow_prev, close, slow_alpha)
-            last = closes[s, (bar - 1) & (RING - 1)]
+            last = closes[(bar - 1) & (RING - 1), s]
             true_range = true_range_step(tape.high[t, s], tape.low[t, s], last)
             fast[s] = fast_now
             slow[s] = slow_now
-            closes[s, bar & (RING - 1)] = close
+            closes[bar & (RING - 1), s] = close
             bars[s] = bar + 1
             if simple:
-                state.ranges[s, bar % period] = true_range
+                state.ranges[bar % period, s] = true_range
             else:
                 atr[s] = wilder_step(atr[s], true_range, bar, period)
             if bar < first_bar:
@@ -172,9 +172,9 @@ def _apply_splits(tape: Tape, t: int, action: int, state: TrendState) -> int:
             state.slow[s] /= ratio
             state.atr[s] /= ratio
             for i in range(RING):
-                state.closes[s, i] /= ratio
-            for i in range(state.ranges.shape[1]):
-                state.ranges[s, i] /= ratio
+                state.closes[i, s] /= ratio
+            for i in range(state.ranges.shape[0]):
+                state.ranges[i, s] /= ratio
         action += 1
     return action
 
@@ -184,7 +184,7 @@ def _mean_range(ranges: NDArray[np.float64], s: int, bar: int, period: int) -> f
     """Return the mean of the last `period` true ranges, summed from the oldest on."""
     total = 0.0
     for i in range(bar - period + 1, bar + 1):
-        total += ranges[s, i % period]
+        total += ranges[i % period, s]
     return total / period
 
 
@@ -192,9 +192,9 @@ def _mean_range(ranges: NDArray[np.float64], s: int, bar: int, period: int) -> f
 def _efficiency_ratio(closes: NDArray[np.float64], s: int, bar: int, side: int) -> float:
     """Return side x (c_t - c_{t-20}) / sum of |c_i - c_{i-1}|, in [-1, 1]; 0 where nothing moved."""
     travelled = 0.0
-    before = first = closes[s, (bar - ER_BARS) & (RING - 1)]
+    before = first = closes[(bar - ER_BARS) & (RING - 1), s]
     for i in range(bar - ER_BARS + 1, bar + 1):
-        close = closes[s, i & (RING - 1)]
+        close = closes[i & (RING - 1), s]
         travelled += abs(close - before)
         before = close
     return side * (before - first) / travelled if travelled > 0.0 else 0.0
@@ -253,7 +253,7 @@ class EmaTrend(KernelStrategy):
             slow=np.zeros(n),
             atr=np.zeros(n),
             pending=np.zeros(n, np.int64),
-            closes=np.zeros((n, RING)),
-            ranges=np.zeros((n, self.params.atr_period)),
+            closes=np.zeros((RING, n)),
+            ranges=np.zeros((self.params.atr_period, n)),
             tally=np.zeros(len(self.conditions), np.int64),
         )

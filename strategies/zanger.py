@@ -92,10 +92,10 @@ class CupState(NamedTuple):
     n_bars: NDArray[np.int64]  # traded bars so far
     volume_sum: Float  # of the last volume_mean_window bars
     last_buy: NDArray[np.int64]  # bar number
-    closes: Float  # [N, capacity]
-    highs: Float  # [N, capacity]; [1, 1] unless price_basis is hl
+    closes: Float  # [capacity, N]
+    highs: Float  # [capacity, N]; [1, 1] unless price_basis is hl
     lows: Float
-    volumes: Float  # [N, capacity of its own]
+    volumes: Float  # [capacity of its own, N]
     tally: NDArray[np.int64]
     loud: NDArray[np.int64]  # scratch: symbols of the current row that passed the volume test ...
     mean_volume: Float  # ... and the mean volume before it
@@ -124,7 +124,7 @@ def cup_kernel(tape: Tape, params: CupParams, state: CupState, out: SignalBuffer
     status, close, volume = tape.status, tape.close, tape.volume
     n_bars, volume_sum, closes, volumes = state.n_bars, state.volume_sum, state.closes, state.volumes
     highs = state.highs if hl else closes
-    mask, volume_mask = closes.shape[1] - 1, volumes.shape[1] - 1
+    mask, volume_mask = closes.shape[0] - 1, volumes.shape[0] - 1
     loud, mean_volume = state.loud, state.mean_volume
     n_warmup = n_quiet = n_no_handle = n_no_breakout = 0
     action = np.searchsorted(tape.actions["row"], row)
@@ -155,10 +155,10 @@ def cup_kernel(tape: Tape, params: CupParams, state: CupState, out: SignalBuffer
             else:
                 n_quiet += 1
             if n >= window:
-                total -= volumes[s, (n - window) & volume_mask]
+                total -= volumes[(n - window) & volume_mask, s]
             volume_sum[s] = total + volume[t, s]
-            volumes[s, n & volume_mask] = volume[t, s]
-            closes[s, n & mask] = close[t, s]
+            volumes[n & volume_mask, s] = volume[t, s]
+            closes[n & mask, s] = close[t, s]
             n_bars[s] = n + 1
         if hl:
             _push_extremes(tape, state, t)
@@ -167,7 +167,7 @@ def cup_kernel(tape: Tape, params: CupParams, state: CupState, out: SignalBuffer
             n = n_bars[s] - 1  # The bar is in the rings already, and all that is read lies before it
             # The right lip is the highest of the last handle_max + 1 bars. Most breakouts fail at the newest
             # of them already: only the others are worth a look at all sixteen.
-            if not close[t, s] >= highs[s, (n - 1) & mask] * above:
+            if not close[t, s] >= highs[(n - 1) & mask, s] * above:
                 n_no_breakout += 1
                 continue
             pivot = highest_of(highs, s, n - 1 - params.handle_max, n)
@@ -187,11 +187,11 @@ def cup_kernel(tape: Tape, params: CupParams, state: CupState, out: SignalBuffer
 @step
 def _push_extremes(tape: Tape, state: CupState, t: int) -> None:
     """Write high and low of row `t` beside the closes, whose number has been counted already."""
-    mask = state.highs.shape[1] - 1
+    mask = state.highs.shape[0] - 1
     for s in range(tape.close.shape[1]):
         if tape.status[t, s] >= _TRADED:
-            state.highs[s, (state.n_bars[s] - 1) & mask] = tape.high[t, s]
-            state.lows[s, (state.n_bars[s] - 1) & mask] = tape.low[t, s]
+            state.highs[(state.n_bars[s] - 1) & mask, s] = tape.high[t, s]
+            state.lows[(state.n_bars[s] - 1) & mask, s] = tape.low[t, s]
 
 
 @step
@@ -349,16 +349,16 @@ class CupWithHandle(KernelStrategy):
     def allocate(self, universe: Universe) -> CupState:
         n, params = len(universe), self.params
         capacity = ring_capacity(self.warmup_bars + 1)
-        span = (n, capacity) if params.price_basis == PriceBasis.HL else (1, 1)
+        span = (capacity, n) if params.price_basis == PriceBasis.HL else (1, 1)
         volume_bars = params.cup_lookback if _needs_dry_up(params) else params.volume_mean_window
         return CupState(
             n_bars=np.zeros(n, np.int64),
             volume_sum=np.zeros(n),
             last_buy=np.full(n, _NEVER),
-            closes=np.zeros((n, capacity)),
+            closes=np.zeros((capacity, n)),
             highs=np.zeros(span),
             lows=np.zeros(span),
-            volumes=np.zeros((n, ring_capacity(max(volume_bars, params.volume_mean_window) + 1))),
+            volumes=np.zeros((ring_capacity(max(volume_bars, params.volume_mean_window) + 1), n)),
             tally=np.zeros(len(Condition), np.int64),
             loud=np.zeros(n, np.int64),
             mean_volume=np.zeros(n),

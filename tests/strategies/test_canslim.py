@@ -233,7 +233,7 @@ def test_a_dividend_counts_in_relative_strength_but_not_in_the_high() -> None:
     run(before, [tape])
     run(after, [paid])
     one, other = before.state(), after.state()
-    grown = other["total"][7] / one["total"][7]
+    grown = other["total"][:, 7] / one["total"][:, 7]
     last = tape.close[299, 7]
     bars = np.arange(N_ROWS - 256, N_ROWS)
     now = tape.close[300, 7]

@@ -258,7 +258,7 @@ def test_memory_grows_with_what_is_switched_on() -> None:
         strategy = create("livermore", **options)
         strategy.start(universe(3))
         shapes[name] = [strategy.state()[k].shape for k in ("highs", "closes", "atrs")]
-    assert shapes == {"off": [(3, 32), (1, 1), (1, 1)], "on": [(3, 32), (3, 256), (3, 2)]}
+    assert shapes == {"off": [(32, 3), (1, 1), (1, 1)], "on": [(32, 3), (256, 3), (3, 2)]}
     assert create("livermore").warmup_bars == 40
     assert create("livermore", above_sma=200).warmup_bars == 199
 

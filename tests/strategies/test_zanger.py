@@ -400,8 +400,8 @@ def test_warmup_and_memory_grow_with_what_is_switched_on() -> None:
         strategy = create("zanger", **options)
         strategy.start(universe(3))
         shapes[name] = [strategy.state()[k].shape for k in ("closes", "highs", "lows", "volumes")]
-    assert shapes["off"] == [(3, 128), (1, 1), (1, 1), (3, 32)]
-    assert shapes["on"] == [(3, 256), (3, 256), (3, 256), (3, 128)]
+    assert shapes["off"] == [(128, 3), (1, 1), (1, 1), (32, 3)]
+    assert shapes["on"] == [(256, 3), (256, 3), (256, 3), (128, 3)]
 
 
 @pytest.mark.parametrize(
