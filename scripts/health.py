@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 
 from msgspec import structs
 
+from config.errors import SettingsError
 from config.loader import load_settings
 from config.settings import Settings
 from engine.errors import SmallcapError
@@ -66,7 +67,7 @@ def run_health(
             require_settings(settings.email)
         folder = Path(settings.storage.portfolio_dir)
         verdict = judge(settings, equity or folder / EQUITY, positions or folder / POSITIONS)
-    except SmallcapError as error:
+    except (SmallcapError, SettingsError) as error:
         report_error(error, verbose=verbose)
         return UNKNOWN
     code = BREACHED if verdict.open else HEALTHY

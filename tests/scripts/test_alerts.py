@@ -1,0 +1,129 @@
+"""`alerts`: the list from the store, and commands left for the monitor."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from monitors import heartbeat, listing
+from monitors.heartbeat import Heartbeat
+from monitors.monitoring import Monitors
+from scripts.cli import run
+from storage import commands
+from storage.live import open_store
+from tests.monitors.views import position, settings, view
+
+
+@pytest.fixture
+def store(tmp_path):
+    """Return a store with a drawdown and a sector open, and one silence."""
+    monitors = Monitors(settings(sector_limits={"other": 0.25}), "fund")
+    far = str(time.time_ns() + 3_600 * 10**9)
+    monitors.command("silence", {"rule": "sector", "subject": "*", "until_ns": far, "reason": "known"})
+    monitors.evaluate(view(0, 100))
+    monitors.evaluate(view(1, 79, positions=(position("ACME", 30, sector="energy"),)))
+    live = open_store(tmp_path / "live", listing.SCHEMA)
+    with live.transaction() as connection:
+        listing.save(connection, monitors.listing)
+    live.close()
+    return tmp_path / "live"
+
+
+def alerts(store, *words):
+    return run(["alerts", *words, "--store", str(store)])
+
+
+def taken(store):
+    return [commands.load(path) for path in commands.waiting(store)]
+
+
+def test_the_list_is_worst_first_and_fits_80_columns(store, capsys):
+    assert alerts(store, "list") == 0
+    shown = capsys.readouterr().out
+    assert shown.index("critical") < shown.index("warning")
+    assert "Drawdown portfolio" in shown
+    assert "21.0%" in shown
+    assert "energy, not" in shown  # mailed: it is silenced
+    assert "silenced: sector until" in shown
+    assert all(len(line) <= 80 for line in shown.splitlines())
+
+
+def test_the_list_as_json(store, capsys):
+    assert alerts(store, "list", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [one["rule"] for one in told["alerts"]] == ["drawdown", "sector"]
+    assert [one["mailed"] for one in told["alerts"]] == [True, False]
+    assert told["silences"][0]["reason"] == "known"
+
+
+def test_a_store_without_alerts_says_so(tmp_path, capsys):
+    open_store(tmp_path / "live", listing.SCHEMA).close()
+    assert alerts(tmp_path / "live", "list") == 0
+    assert "no alert is open" in capsys.readouterr().out
+
+
+def test_an_acknowledgement_is_left_for_the_monitor_under_the_whole_key(store, capsys):
+    alerts(store, "list", "--json")
+    key = json.loads(capsys.readouterr().out)["alerts"][0]["key"]
+    assert alerts(store, "ack", key[:6].upper()) == 0
+    (command,) = taken(store)
+    assert (command.name, command.arguments) == ("ack", {"key": key})
+    assert "reminders stop" in capsys.readouterr().out
+
+
+def test_a_silence_is_left_for_the_monitor_with_its_end(store):
+    before = time.time_ns()
+    assert alerts(store, "silence", "stale-name", "KRYS", "--for", "2d", "--reason", "halted") == 0
+    (command,) = taken(store)
+    until_ns = int(command.arguments.pop("until_ns"))
+    assert command.arguments == {"rule": "stale_name", "subject": "KRYS", "reason": "halted"}
+    assert 0 <= until_ns - before - 2 * 86_400 * 10**9 < 60 * 10**9
+
+
+def test_what_is_left_is_what_the_monitors_understand(store, capsys):
+    alerts(store, "silence", "all")
+    alerts(store, "unsilence", "sector")
+    monitors = Monitors(settings(), "fund")
+    monitors.command("silence", {"rule": "sector", "subject": "*", "until_ns": str(2**62), "reason": ""})
+    for command in taken(store):
+        monitors.command(command.name, command.arguments)
+    monitors.evaluate(view(0, 100))
+    assert [(one.rule, one.subject) for one in monitors.listing.silences] == [("*", "*")]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("ack", "zzz"), "no open alert has a key that begins so"),
+        (("ack", ""), "no open alert"),
+        (("silence", "drawdwn"), "did you mean drawdown?"),
+        (("silence", "nonsense"), "rules are drawdown"),
+        (("silence", "drawdown", "--for", "soon"), "--for must be minutes"),
+        (("silence", "drawdown", "--for", "400d"), "--for must be minutes"),
+        (("unsilence", "drawdown"), "no such silence"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_and_leaves_no_command(store, capsys, words, said):
+    assert alerts(store, *words) == 2
+    shown = capsys.readouterr()
+    assert said in shown.err
+    assert shown.err.count("\n") == 1
+    assert taken(store) == []
+
+
+@pytest.mark.parametrize("words", [("list",), ("ack", "a"), ("silence", "all")])
+def test_a_folder_that_is_no_store_is_refused(tmp_path, capsys, words):
+    assert alerts(tmp_path, *words) == 65
+    assert "no such store" in capsys.readouterr().err
+    assert not (tmp_path / "commands").exists()
+
+
+def test_check_says_whether_the_monitor_lives(store, capsys):
+    assert alerts(store, "check") == 1
+    assert "never run here" in capsys.readouterr().out
+    beat = Heartbeat(ts_ns=time.time_ns(), journal_seq=1, journal_hash="a")
+    heartbeat.write(store / heartbeat.FILE, beat)
+    assert alerts(store, "check") == 0
+    assert capsys.readouterr().out == "well\n"

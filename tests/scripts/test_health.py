@@ -1,0 +1,135 @@
+"""`health`: what it prints, mails and exits with."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+
+import pytest
+
+from scripts.cli import run
+from tests.monitors.smtp_server import smtp_server
+
+CURVE = """date,equity
+2024-03-08,112000
+2024-03-15,101000
+2024-03-22,94500
+2024-04-22,113000
+2024-05-10,115200
+2024-06-21,{last}
+"""
+POSITIONS = """symbol,shares,cost,price,sector,industry
+KRYS,54,140,188.2,Healthcare,Biotechnology
+CRNX,{crnx},38,54.9,Healthcare,Biotechnology
+"""
+
+
+@pytest.fixture
+def health(tmp_path, monkeypatch):
+    """Run the command over a portfolio; return its exit code."""
+    monkeypatch.chdir(tmp_path)
+
+    def judge(*options, last=115_200, crnx=100, settings=None):
+        (tmp_path / "equity.csv").write_text(CURVE.format(last=last))
+        (tmp_path / "positions.csv").write_text(POSITIONS.format(crnx=crnx))
+        (tmp_path / "settings.json").write_text(json.dumps(settings or {}))
+        words = ["--equity", "equity.csv", "--positions", "positions.csv", *options]
+        return run(["--settings", str(tmp_path / "settings.json"), "health", *words])
+
+    return judge
+
+
+def test_a_healthy_portfolio_exits_with_0_and_tells_old_drawdowns(health, capsys):
+    assert health() == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("Max drawdown: -15.6%\n")
+    assert "- Drawdown 0.16 from 2024-03-08 to 2024-04-22 (trough 2024-03-22)" in shown
+    assert "Sector breaches:\n- none" in shown
+
+
+def test_a_drawdown_that_is_open_exits_with_1(health, capsys):
+    assert health(last=101_500) == 1
+    shown = capsys.readouterr().out
+    assert "- Drawdown 0.12 from 2024-05-10 to 2024-06-21 (trough 2024-06-21, still open)" in shown
+
+
+def test_a_sector_over_its_limit_exits_with_1_and_is_told_on_both_bases(health, capsys):
+    assert health(crnx=700) == 1
+    shown = capsys.readouterr().out
+    assert "- biotech: 0.42 (limit 0.35), 1.00 of the invested" in shown
+    assert "Single-name concentration CRNX: 33.4%, limit 15.0%" in shown
+
+
+def test_json_is_one_object_with_the_same_verdict(health, capsys):
+    assert health("--json", last=101_500, crnx=700) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert (told["healthy"], told["exit_code"], told["as_of"]) == (False, 1, "2024-06-21")
+    assert told["sectors"]["biotech"]["limit"] == 0.35
+    assert {one["rule"] for one in told["alerts"]} == {"drawdown", "sector", "single_name"}
+    assert told["drawdown"] == pytest.approx(101_500 / 115_200 - 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "settings", "said"),
+    [
+        (("--equity", "nope.csv"), {}, "nope.csv: No such file"),
+        (("--equity", "positions.csv"), {}, "no column for date and equity"),
+        ((), {"monitoring": {"drawdown_clear": 2}}, "drawdown_clear"),
+        (("--email",), {}, "email.smtp_server"),
+    ],
+)
+def test_what_cannot_be_judged_exits_with_2_and_one_line(health, capsys, options, settings, said):
+    assert health(*options, settings=settings) == 2
+    shown = capsys.readouterr()
+    assert said in shown.err
+    assert shown.err.count("\n") == 1
+    assert shown.out == ""
+
+
+class Mailbox:
+    """A mail server in a thread of its own: the command runs its own event loop."""
+
+    def __enter__(self):
+        self._ready, self._loop = threading.Event(), asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(),))
+        self._thread.start()
+        assert self._ready.wait(10)
+        return self
+
+    async def _serve(self):
+        self._done = asyncio.Event()
+        async with smtp_server() as self.server:
+            self._ready.set()
+            await self._done.wait()
+
+    def __exit__(self, *_):
+        self._loop.call_soon_threadsafe(self._done.set)
+        self._thread.join(10)
+        self._loop.close()
+
+
+@pytest.mark.parametrize("last", [101_500, 115_200])
+def test_a_breach_is_mailed_and_health_is_not(health, capsys, last):
+    with Mailbox() as mailbox:
+        email = {
+            "smtp_server": "127.0.0.1", "smtp_port": mailbox.server.port, "security": "none",
+            "sender": "desk@fund.test", "recipients": ["pm@fund.test"],
+        }  # fmt: skip
+        code = health("--email", last=last, settings={"email": email})
+        mails = mailbox.server.accepted
+    assert (code, len(mails)) == ((1, 1) if last < 110_000 else (0, 0))
+    if mails:
+        assert "Drawdown: 11.9%, limit 10.0%" in mails[0].mail["Subject"]
+        assert "mailed to 1 recipient" in capsys.readouterr().err
+
+
+def test_a_mail_that_fails_changes_nothing_about_the_verdict(health, capsys):
+    email = {
+        "smtp_server": "127.0.0.1", "smtp_port": 1, "security": "none", "sender": "desk@fund.test",
+        "recipients": ["pm@fund.test"],
+    }  # fmt: skip
+    assert health("--email", last=101_500, settings={"email": email}) == 1
+    shown = capsys.readouterr()
+    assert "Max drawdown" in shown.out
+    assert "sending the e-mail failed" in shown.err
