@@ -110,7 +110,7 @@ def read_summary(document: Any, symbol: str) -> dict[str, Any]:
     if fields["volume"] is not None and fields["volume"] < 0:
         fields["volume"] = None
     if fields["average_volume"] and fields["price"]:
-        fields["average_dollar_volume"] = fields["average_volume"] * fields["price"]
+        fields["average_dollar_volume"] = figure(fields["average_volume"] * fields["price"])
     if not any(fields.values()):
         raise ProviderError(
             Failure.MALFORMED, SERVICE, "an answer without any field that is known; has Yahoo changed it?",
