@@ -51,7 +51,8 @@ def alert_mail(email: Email, told: Digest, envelope: Envelope) -> EmailMessage:
     """Return the mail about some alerts."""
     first = told.items[0].newest
     more = len(told.all_items) - 1
-    subject = f"{first.severity.upper()} {headline(first)}" + (f" (+{more} more)" if more else "")
+    reminder = "(still open) " if first.label.startswith("repeat") else ""
+    subject = f"{first.severity.upper()} {reminder}{headline(first)}" + (f" (+{more} more)" if more else "")
     mail = _message(email, envelope, subject)
     for key in told.notif_keys:
         mail["X-Alert-Key"] = key

@@ -153,6 +153,8 @@ def _since(one: Transition) -> str:
     if one.label == "noticed":
         return ""
     crossed = f", crossed {one.crossings} times since" if one.crossings else ""
+    if one.detected_ns == one.since_ns:
+        return moment(one.since_ns)
     return f"{moment(one.since_ns)}, {span(one.detected_ns - one.since_ns)} in the band{crossed}"
 
 
