@@ -182,3 +182,36 @@ def scan(
     return run_scan(
         request, settings_path=options.settings, defaults_path=options.defaults, force=options.force
     )
+
+
+@app.command(epilog=f"{GLOBALS} {EXIT_CODES}")
+def schedule_fundamentals(
+    context: typer.Context,
+    run_once: Annotated[
+        bool, typer.Option("--run-once", help="Run one cycle now and end, for cron and Task Scheduler.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Run although automation.fundamentals_refresh.enabled is off.")
+    ] = False,
+    sp500: Annotated[
+        bool | None,
+        typer.Option("--include-sp500/--skip-sp500", help="With the S&P 500, or not. Default: settings."),
+    ] = None,
+    russell: Annotated[
+        bool | None,
+        typer.Option("--include-russell/--skip-russell", help="With the Russell 2000. Default: settings."),
+    ] = None,
+    json: Json = False,
+) -> int:
+    """Refresh fundamentals and sector metadata by the schedule of automation.fundamentals_refresh.
+
+    What does not reach its validation thresholds is refused: the last good sector_metadata.csv stays, and the
+    exit code of --run-once is 1. Two refreshes never run at once.
+    """
+    from scripts.schedule_fundamentals import run_schedule
+
+    options: Globals = context.obj
+    return run_schedule(
+        run_once=run_once, force=force, include_sp500=sp500, include_russell=russell, json=json,
+        settings_path=options.settings, defaults_path=options.defaults, reload=options.force,
+    )  # fmt: skip
