@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 import structlog
 
+from config import SettingsError
 from engine.clock import Clock
 from engine.errors import DataError, SmallcapError
 from engine.events import Batch
@@ -216,7 +217,7 @@ class Daemon:
         try:
             plan = self._read_plan()
             self._writer.core.can_change_to(plan)
-        except SmallcapError as error:
+        except (SmallcapError, SettingsError) as error:
             self._health.failing["configuration"] = f"refused, the old one stays in force: {error}"
             log.error("configuration refused", error=str(error))
             self._take(Tick())  # The alert need not wait for the next minute

@@ -62,7 +62,7 @@ def _forked(shim: ctypes.CDLL, order: dict) -> dict:
     with os.fdopen(reading, "rb") as pipe:
         said = pipe.read().decode()
     _, status = os.waitpid(child, 0)
-    return {"status": os.waitstatus_to_exitcode(status), "said": said}
+    return {"order": order["order"], "status": os.waitstatus_to_exitcode(status), "said": said}
 
 
 def _live(shim: ctypes.CDLL, order: dict, writing: int) -> int:

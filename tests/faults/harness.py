@@ -44,7 +44,7 @@ class Laboratory:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )  # fmt: skip
         assert self._answer() == {"status": "ready"}
-        self.n_trials = 0
+        self.n_trials = self._n_orders = 0
         self.deaths: Counter[str] = Counter()
         trace = self.root / "trace"
         store, recipient = self.new_trial()
@@ -81,9 +81,12 @@ class Laboratory:
         """Let a monitor live until its feed ends or the fault ends it; return its exit status."""
         order = {"store": str(store), "port": self.sink.port, "recipient": recipient, **fault}
         assert self._server.stdin is not None
-        self._server.stdin.write(json.dumps(order) + "\n")
+        self._n_orders += 1
+        self._server.stdin.write(json.dumps({**order, "order": self._n_orders}) + "\n")
         self._server.stdin.flush()
-        return self._answer()
+        while (answer := self._answer())["order"] != self._n_orders:
+            pass  # Of a test that ran out of time
+        return answer
 
     def live_on(self, store: Path, recipient: str, **order: Any) -> None:
         """Start again without a fault; it must end as if nothing had been."""

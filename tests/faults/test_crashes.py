@@ -49,20 +49,22 @@ def test_the_undisturbed_life_has_trades_alerts_and_mails(lab):
     lab.check_like_undisturbed(store, recipient, n_faults=0)
 
 
-def test_killed_before_any_call_it_goes_on_as_if_nothing_had_happened(lab):
-    numbers, n_fired, n_repeats = chosen(lab, 80), 0, 0
+@pytest.mark.parametrize("part", range(4))
+def test_killed_before_any_call_it_goes_on_as_if_nothing_had_happened(lab, part):
+    numbers, n_fired, n_repeats = chosen(lab, 80)[part::4], 0, 0
     for at in numbers:
         store, recipient = lab.new_trial()
         n_fired += lab.live(store, recipient, mode="kill", at=at)["status"] == KILLED
         lab.live_on(store, recipient)
         n_repeats += lab.check_like_undisturbed(store, recipient, n_faults=1)
     tell("kill", len(numbers), n_fired, n_repeats)
-    assert n_fired >= len(numbers) - 6, "the last calls of a life vary a little; no more may be missed"
+    assert n_fired >= len(numbers) - 3, "the last calls of a life vary a little; no more may be missed"
 
 
-def test_power_cuts_leave_what_was_synced_and_that_is_enough(lab):
+@pytest.mark.parametrize("part", range(2))
+def test_power_cuts_leave_what_was_synced_and_that_is_enough(lab, part):
     seeds = range(1, 5) if ALL else (1,)
-    numbers, n_fired, n_repeats = chosen(lab, 48), 0, 0
+    numbers, n_fired, n_repeats = chosen(lab, 48)[part::2], 0, 0
     for seed in seeds:
         for at in numbers:
             store, recipient = lab.new_trial()
@@ -70,7 +72,7 @@ def test_power_cuts_leave_what_was_synced_and_that_is_enough(lab):
             lab.live_on(store, recipient)
             n_repeats += lab.check_like_undisturbed(store, recipient, n_faults=1)
     tell("power", len(numbers) * len(seeds), n_fired, n_repeats)
-    assert n_fired >= (len(numbers) - 6) * len(seeds)
+    assert n_fired >= (len(numbers) - 3) * len(seeds)
 
 
 def test_killed_again_while_it_recovers_it_still_goes_on(lab):

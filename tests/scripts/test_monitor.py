@@ -1,0 +1,236 @@
+"""The command as a person or a service manager runs it: a real process on a real store."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from scripts.cli import run
+from tests.scripts.price_file import write_prices
+
+ROOT = Path(__file__).parents[2]
+DEADLINE_S = 60.0
+QUIET = {"TS_STREAM__ADDRESS": "null", "TS_MONITOR__HTTP_ADDRESS": "null"}
+
+pytestmark = pytest.mark.filterwarnings("ignore:Series.values returning an ndarray:DeprecationWarning")
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, value in QUIET.items():
+        monkeypatch.setenv(name, value)
+    return tmp_path
+
+
+@pytest.fixture
+def data(home):
+    return write_prices(home / "prices.csv", n_days=80)
+
+
+def monitor(data, *options):
+    return run(["monitor", "--data", str(data), "--strategies", "trend", "--store", "store", *options])
+
+
+class Process:
+    """`monitor` in a process of its own. Use as a context manager."""
+
+    def __init__(self, home, data, *options, **environment):
+        self.log = home / "log"
+        self._file = self.log.open("w")
+        command = [
+            sys.executable, str(ROOT / "main.py"), "monitor", "--data", str(data), "--strategies", "trend",
+            "--store", str(home / "store"), *options,
+        ]  # fmt: skip
+        self.child = subprocess.Popen(
+            command, cwd=home, stderr=self._file, stdout=subprocess.PIPE, text=True,
+            env={**os.environ, **QUIET, **environment},
+        )  # fmt: skip
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.child.kill()
+        self.child.communicate()
+        self._file.close()
+
+    def until(self, condition):
+        deadline = time.monotonic() + DEADLINE_S
+        while not (found := condition()):
+            assert self.child.poll() is None, self.log.read_text()
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.02)
+        return found
+
+
+def free_port():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
+
+
+def answer(port, path):
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as response:
+            return response.status, response.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+    except OSError:
+        return None, ""
+
+
+def test_a_history_is_monitored_to_its_end_and_a_second_run_has_nothing_to_do(data, capsys):
+    assert monitor(data, "--json") == 0
+    first = json.loads(capsys.readouterr().out)
+    assert first["counts"]["rows"] == 80
+    assert first["counts"]["fills"] > 0
+    assert first["ended"] == "the feed has ended"
+    assert monitor(data) == 0
+    assert "no new row" in capsys.readouterr().out
+    assert run(["monitor", "--replay-journal", "store", "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again["identical"]
+    assert again["kinds"]["row"] == 80
+    assert again["journal_seq"] > first["journal_seq"]
+
+
+def test_a_journal_that_decides_otherwise_is_told(data, capsys, monkeypatch):
+    assert monitor(data, "--json") == 0
+    monkeypatch.setattr("monitors.core._digest", lambda *_: bytes(32))
+    assert run(["monitor", "--replay-journal", "store"]) == 65
+    assert "decided differently now" in capsys.readouterr().err
+
+
+def test_more_history_goes_on_where_the_store_is(home, capsys):
+    short, long = home / "short", home / "long"
+    for folder, n_days in ((short, 50), (long, 80)):
+        folder.mkdir()
+        write_prices(folder / "prices.csv", n_days=n_days)
+    assert monitor(short, "--json") == 0
+    assert monitor(long, "--json") == 0
+    counts = [json.loads(line)["counts"] for line in capsys.readouterr().out.splitlines()]
+    assert [one["rows"] for one in counts] == [50, 30]
+    assert run(["monitor", "--data", str(long), "--strategies", "trend", "--store", "whole", "--json"]) == 0
+    whole = json.loads(capsys.readouterr().out)["counts"]
+    for name in ("fills", "orders", "signals", "trades"):
+        assert sum(one.get(name, 0) for one in counts) == whole.get(name, 0)
+
+
+def test_another_universe_wants_another_store(home, data, capsys):
+    assert monitor(data, "--json") == 0
+    other = write_prices(home / "other.csv", n_days=30, symbols=("AAAA", "ZZZZ"))
+    assert monitor(other) == 65
+    assert "use another --store" in capsys.readouterr().err
+
+
+def test_positions_are_watched(home, data, capsys):
+    positions = home / "positions.csv"
+    positions.write_text("symbol,shares,cost,sector\nAAAA,100,20,energy\nBBBB,10,25,technology\n")
+    assert monitor(data, "--positions", str(positions), "--json") == 0
+    counts = json.loads(capsys.readouterr().out)["counts"]
+    assert "fills" not in counts
+    assert counts["alerts"] > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (["--speed", "fast"], 2, "--speed must be a number > 0 or max"),
+        (["--speed", "-3"], 2, "--speed"),
+        (["--feed", "yahoo", "--speed", "2"], 2, "--speed goes with --feed replay"),
+        (["--strategies", "trond"], 2, "did you mean trend"),
+        (["--positions", "nowhere.csv"], 65, "No such file"),
+        (["--replay-journal", "nowhere"], 65, "no such store"),
+    ],
+)
+def test_a_mistake_is_one_line_and_the_right_code(home, options, code, said, capsys):
+    assert run(["monitor", *options]) == code
+    assert said in capsys.readouterr().err
+
+
+def test_a_kill_switch_without_a_store_is_told(home, capsys):
+    assert run(["halt"]) == 65
+    assert "no monitor has a store there" in capsys.readouterr().err
+
+
+def test_a_service_is_started_watched_reloaded_and_stopped(home, data):
+    settings, port = home / "settings.json", free_port()
+    settings.write_text("{}")
+    notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    notify.bind(str(home / "notify"))
+    notify.settimeout(DEADLINE_S)
+    process = Process(
+        home, data, "--speed", "40000", "--settings", str(settings),
+        NOTIFY_SOCKET=str(home / "notify"), WATCHDOG_USEC="400000",
+        TS_MONITOR__HTTP_ADDRESS=f"127.0.0.1:{port}",
+    )  # fmt: skip
+    with notify, process:
+        words = []
+
+        def told(word):
+            while not any(word in line for line in words):
+                words.append(notify.recv(4096).decode())
+
+        told("READY=1")
+        told("WATCHDOG=1")
+        process.until(lambda: answer(port, "/readyz")[0] == 200)
+        process.until(lambda: re.search(r"smallcap_rows_total [1-9]", answer(port, "/metrics")[1]))
+        beat = json.loads((home / "store" / "heartbeat.json").read_text())
+        assert beat["problems"] == []
+
+        second = subprocess.run(
+            process.child.args,
+            cwd=home,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, **QUIET},
+        )
+        assert second.returncode == 75
+        assert f"locked by pid {process.child.pid}" in second.stderr
+
+        settings.write_text('{"risk_management": {"max_positions": -3}}')
+        process.child.send_signal(signal.SIGHUP)
+        process.until(lambda: "configuration refused" in process.log.read_text())
+        settings.write_text('{"risk_management": {"max_positions": 3}}')
+        process.child.send_signal(signal.SIGHUP)
+        process.until(lambda: "configuration read again" in process.log.read_text())
+
+        assert run(["halt", "--store", str(home / "store")]) == 0
+        process.until(lambda: "halt" in process.log.read_text())
+
+        notify.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            while True:  # The kernel queues few datagrams, and drops what does not fit
+                notify.recv(4096)
+        notify.settimeout(DEADLINE_S)
+        process.child.send_signal(signal.SIGTERM)
+        assert process.child.wait(timeout=10) == 0
+        told("STOPPING=1")
+    lines = [json.loads(line) for line in process.log.read_text().splitlines() if line.startswith("{")]
+    assert {line["event"] for line in lines} >= {"configuration refused", "command"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "named"),
+    [
+        ({"TS_MONITOR__HTTP_ADDRESS": "0.0.0.0:0"}, "http_public"),
+        ({"TS_STREAM__ADDRESS": "tcp://0.0.0.0:5556"}, "stream"),
+    ],
+)
+def test_an_open_door_is_refused_before_anything_listens(home, data, environment, named, monkeypatch, capsys):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert monitor(data, "--force-config-reload") == 78
+    assert named in capsys.readouterr().err
