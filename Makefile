@@ -15,7 +15,7 @@ DIGEST := import hashlib,sys; from pathlib import Path; h=hashlib.sha256(sys.arg
 LOCKED := .venv/locked-$(shell $(PYTHON) -c '$(DIGEST)' "" requirements.lock 2>/dev/null)
 INSTALLED := .venv/installed-$(shell $(PYTHON) -c '$(DIGEST)' "$(CURDIR)" requirements.lock pyproject.toml 2>/dev/null)
 
-.PHONY: help setup demo test check bench peers chromium lock clean
+.PHONY: help setup demo test nightly soak check bench peers chromium lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -28,6 +28,12 @@ demo: setup  ## run the main job on the built-in synthetic market; results go to
 
 test: check  ## set up, check, and run all tests on two cores (ARGS="-k word" to choose)
 	$(RUN) -m pytest -n 2 $(ARGS)
+
+nightly: setup  ## every fault point, 10,000 damages, the whole market through the monitor (an hour; prints counts)
+	SMALLCAP_FAULTS=all $(RUN) -m pytest -n 2 -s -p no:randomly tests/faults tests/scripts/test_monitor_market.py $(ARGS)
+
+soak: setup  ## a simulated year of minutes through the monitor: memory, files and tasks must stay flat
+	SMALLCAP_FAULTS=all $(RUN) -m pytest -s tests/faults/soak_year.py $(ARGS)
 
 check: setup  ## ruff, mypy and the direction of imports
 	$(RUN) -m ruff check .
