@@ -1,12 +1,13 @@
-"""Fourteen years of real names through the monitor: the same orders, fills and equity as a backtest, bit for bit.
+"""Fourteen years of real names through the monitor: what a backtest decides, bit for bit.
 
-`make test` with the market data takes two years of a hundred names, SMALLCAP_FAULTS=all (`make nightly`) all.
+`make test` takes two years of a hundred names, SMALLCAP_FAULTS=all (`make nightly`) all there is.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -41,11 +42,12 @@ pytestmark = [
 @pytest.fixture
 def history(tmp_path):
     prices = Path(MARKET) / "smallcap_daily.parquet"
-    every = open_source(prices, cache_dir=tmp_path / "panels")
+    every = open_source(prices, adjustment="split", cache_dir=tmp_path / "panels")
     if ALL:
         return every
     return open_source(
-        prices, symbols=every.universe.symbols[:100], start="2019-01-01", end="2020-12-31",
+        prices, adjustment="split", symbols=every.universe.symbols[:100],
+        start=date(2019, 1, 1), end=date(2020, 12, 31),
         cache_dir=tmp_path / "panels",
     )  # fmt: skip
 
