@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import warnings
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,14 @@ NEW_YORK = "America/New_York"
 BAD_TIME = np.iinfo(np.int64).min  # pandas' NaT: conversions carry it through
 _CLOSE_NS = 16 * 3_600_000_000_000
 _EPOCH = dt.date(1970, 1, 1)
+
+
+class Hours(NamedTuple):
+    """XNYS sessions in order: int64[n] day numbers, UTC ns of opening and close."""
+
+    days: Int
+    opens: Int
+    closes: Int
 
 
 def day_number(value: str | dt.date) -> int:
@@ -67,7 +75,7 @@ def session_closes(days: Int) -> Int:
     closes = wall_to_utc(days * NS_PER_DAY + _CLOSE_NS)
     if len(days) == 0:
         return closes
-    calendar_days, calendar_closes = _calendar(int(days[0]), int(days[-1]))
+    calendar_days, _, calendar_closes = _calendar(int(days[0]), int(days[-1]))
     if len(calendar_days) == 0:
         return closes
     at = np.minimum(np.searchsorted(calendar_days, days), len(calendar_days) - 1)
@@ -77,24 +85,31 @@ def session_closes(days: Int) -> Int:
 
 def previous_session(day: int) -> int:
     """Return the day number of the XNYS session before a day."""
-    days, _ = _calendar(day - 366, day)
+    days = _calendar(day - 366, day).days
     return int(days[np.searchsorted(days, day) - 1])
+
+
+def trading_hours(first: int, last: int) -> Hours:
+    """Return the XNYS sessions from one day number to another, both included."""
+    hours = _calendar(first, last)
+    inside = (hours.days >= first) & (hours.days <= last)
+    return Hours(*(column[inside] for column in hours))
 
 
 def closes_of_years(first: int, last: int) -> Int:
     """Return UTC ns of the close of every session of the years, both included."""
-    days, closes = _calendar(day_number(f"{first}-01-01"), day_number(f"{last}-12-31"))
+    days, _, closes = _calendar(day_number(f"{first}-01-01"), day_number(f"{last}-12-31"))
     return closes[(days >= day_number(f"{first}-01-01")) & (days <= day_number(f"{last}-12-31"))]
 
 
-def _calendar(first: int, last: int) -> tuple[Int, Int]:
-    """Return day numbers and closing ns of the XNYS sessions around two days."""
+def _calendar(first: int, last: int) -> Hours:
+    """Return the XNYS sessions around two days."""
     first_year = int(iso_day(max(first, -30_000))[:4])
     return _calendar_of_years(first_year // 5 * 5, int(iso_day(last)[:4]) // 5 * 5 + 4)
 
 
 @lru_cache(maxsize=8)
-def _calendar_of_years(first: int, last: int) -> tuple[Int, Int]:
+def _calendar_of_years(first: int, last: int) -> Hours:
     """Blocks of five years, so that one calendar (0.3 s) serves most of what a process reads."""
     import exchange_calendars  # 0.8 s with pandas: only when files are read
 
@@ -102,7 +117,7 @@ def _calendar_of_years(first: int, last: int) -> tuple[Int, Int]:
         warnings.simplefilter("ignore", DeprecationWarning)
         calendar = exchange_calendars.get_calendar("XNYS", start=f"{first}-01-01", end=f"{last}-12-31")
     days = calendar.sessions.as_unit("ns").asi8 // NS_PER_DAY
-    return days.astype(np.int64), _ns(calendar.closes.array)
+    return Hours(days.astype(np.int64), _ns(calendar.opens.array), _ns(calendar.closes.array))
 
 
 def _datetime_index(ns: Int) -> Any:

@@ -48,6 +48,7 @@ class Refresh:
     fresh: list[str] = field(default_factory=list)  # in the cache and young enough
     stale: dict[str, str] = field(default_factory=dict)  # old bars used, and why
     missing: dict[str, str] = field(default_factory=dict)  # nothing at all, and why
+    nothing_new: set[str] = field(default_factory=set)  # of these two: Yahoo did answer, that it has no bars
     unfinished: list[str] = field(default_factory=list)  # today's bar left out, its session is not over
     age_s: dict[str, float] = field(default_factory=dict)  # of the bars used, by symbol
 
@@ -94,16 +95,10 @@ def yahoo_feed(
     store = Path(cache_dir).expanduser()
     cache = YahooCache(store / "yahoo")
     wanted = list(dict.fromkeys(symbol.strip().upper() for symbol in symbols))
-    for symbol in wanted:
-        cache.path(symbol)  # refuses what is no symbol before anything is fetched
-    now_ns = int(clock() * 1e9)
-    last = today(now_ns) if end is None else day_number(end)
-    first = day_number(start)
-    if not wanted or first > last:
-        raise DataError(f"Yahoo needs symbols and start <= end, was {len(wanted)} symbols, {start} to {end}")
-    client = YahooClient(store / "yahoo-private", base_url=base_url, timeout_s=timeout_s)
-    fetcher = _Fetcher(client, cache, politeness or Politeness(), clock, sleep, random.Random(seed))
-    refresh = fetcher.refresh(wanted, first, last, ttl_hours * 3600)
+    refresh = refresh_cache(
+        wanted, start, end, cache_dir=cache_dir, ttl_hours=ttl_hours, politeness=politeness,
+        base_url=base_url, timeout_s=timeout_s, clock=clock, sleep=sleep, seed=seed,
+    )  # fmt: skip
     found = [symbol for symbol in wanted if symbol not in refresh.missing]
     if not found:
         why = next(iter(refresh.missing.values()))
@@ -114,6 +109,26 @@ def yahoo_feed(
     )
     feed.quality = replace(feed.quality, notes=(*refresh.notes(), *feed.quality.notes))
     return feed
+
+
+def refresh_cache(
+    symbols: Sequence[str], start: str | dt.date, end: str | dt.date | None, *, cache_dir: StrPath,
+    ttl_hours: float, politeness: Politeness | None = None, base_url: str | None = None,
+    timeout_s: float = 10.0, clock: Callable[[], float] = time.time,
+    sleep: Callable[[float], None] = time.sleep, seed: int | None = None,
+) -> Refresh:  # fmt: skip
+    """Bring the cache up to date for `symbols`, in upper case; the rest as for `yahoo_feed`."""
+    store = Path(cache_dir).expanduser()
+    cache = YahooCache(store / "yahoo")
+    for symbol in symbols:
+        cache.path(symbol)  # refuses what is no symbol before anything is fetched
+    last = today(int(clock() * 1e9)) if end is None else day_number(end)
+    first = day_number(start)
+    if not symbols or first > last:
+        raise DataError(f"Yahoo needs symbols and start <= end, was {len(symbols)} symbols, {start} to {end}")
+    client = YahooClient(store / "yahoo-private", base_url=base_url, timeout_s=timeout_s)
+    fetcher = _Fetcher(client, cache, politeness or Politeness(), clock, sleep, random.Random(seed))
+    return fetcher.refresh(symbols, first, last, ttl_hours * 3600)
 
 
 def cached_feed(
@@ -151,9 +166,10 @@ class _Fetcher:
         self._lock = threading.Lock()
         self._failures = 0
         self._given_up = ""
+        self._nothing_new: set[str] = set()
 
     def refresh(self, symbols: Sequence[str], start: int, end: int, ttl_s: float) -> Refresh:
-        outcome = Refresh()
+        outcome = Refresh(nothing_new=self._nothing_new)
         due = []
         for symbol in symbols:
             entry = self._cache.find(symbol)
@@ -203,6 +219,7 @@ class _Fetcher:
             try:
                 frame = self._client.history(symbol, date_of(start), date_of(end))
             except NoData as error:
+                self._nothing_new.add(symbol)
                 return str(error)
             except YahooError as error:
                 why = str(error)

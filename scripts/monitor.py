@@ -33,8 +33,8 @@ from scripts import tables
 from scripts.assembly import UsageError
 from scripts.journal_replay import replay_journal
 from scripts.live_assembly import MonitorRequest, assemble, make_plan, warm_up
+from scripts.live_feeds import open_live_feed
 from scripts.progress import compiled_kernels, telling_of_compilation
-from scripts.sources import open_feed
 from scripts.store import store_dir
 from storage.live import open_store, read_only
 
@@ -64,7 +64,7 @@ def run_monitor(
         writer = Writer(store, LiveCore(assemble), snapshot_inputs=settings.monitor.snapshot_inputs)
         known = compiled_kernels()
         with telling_of_compilation(known):
-            feed, source = live_feed(request, settings, clock)
+            feed, source = open_live_feed(request, settings, clock)
             plan = make_plan(request, settings, feed.universe)
             n_recovered = writer.recover()
             _require_same_universe(writer, plan)
@@ -80,16 +80,6 @@ def run_monitor(
     finally:
         store.close()
     return 0
-
-
-def live_feed(request: MonitorRequest, settings: Settings, clock: Clock) -> tuple[LiveFeed, str]:
-    """Return the feed of the options, and one line that says what it is."""
-    if request.feed == "replay":
-        from feeds.replay import ReplayFeed
-
-        history = open_feed(request.history, settings)
-        return ReplayFeed(history, clock, request.speed), str(getattr(history, "source", "replay"))
-    raise UsageError(f"--feed {request.feed}: not available yet; --feed replay is")
 
 
 class Process:

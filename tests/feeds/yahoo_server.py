@@ -19,8 +19,14 @@ Answer = Callable[[str, int], tuple[int, bytes]]  # symbol, number of the reques
 NO_PERIOD = {"timezone": "EST", "start": 0, "end": 0, "gmtoffset": -18000}
 
 
-def chart(symbol: str, bars: dict[str, float], *, dividends: dict[str, float] | None = None) -> bytes:
-    """The chart of a symbol: close by date. adj_close is 1 % lower before the first dividend."""
+def chart(
+    symbol: str,
+    bars: dict[str, float],
+    *,
+    dividends: dict[str, float] | None = None,
+    splits: dict[str, int] | None = None,
+) -> bytes:
+    """The chart of a symbol: close by date. splits: new shares for an old one, by date."""
     opens = [int(dt.datetime.fromisoformat(f"{d}T09:30").replace(tzinfo=NEW_YORK).timestamp()) for d in bars]
     close = list(bars.values())
     events = {
@@ -47,6 +53,13 @@ def chart(symbol: str, bars: dict[str, float], *, dividends: dict[str, float] | 
     }  # fmt: skip
     if events:
         result["events"] = {"dividends": events}
+    if splits:
+        stated = {
+            str(stamp): {"date": stamp, "numerator": splits[day], "denominator": 1, "splitRatio": "n:1"}
+            for day, stamp in zip(bars, opens, strict=True)
+            if day in splits
+        }
+        result["events"] = {"splits": stated}
     return json.dumps({"chart": {"result": [result], "error": None}}).encode()
 
 

@@ -1,0 +1,85 @@
+"""From the options of `monitor` to a live feed."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from config import Settings
+from engine.clock import Clock
+from engine.slab import Universe
+from feeds.live import LiveFeed
+from scripts.assembly import BacktestRequest, UsageError, day
+from scripts.console import note
+from scripts.sources import open_feed, wanted_symbols
+
+if TYPE_CHECKING:
+    from feeds.yahoo_poll import YahooPoll
+    from scripts.live_assembly import MonitorRequest
+
+WARM_UP_DAYS = 730  # without --start: every strategy has its past, a year of sessions
+
+
+def open_live_feed(request: MonitorRequest, settings: Settings, clock: Clock) -> tuple[LiveFeed, str]:
+    """Return the feed of the options, and one line that says what it is."""
+    asked = request.history
+    if request.feed == "replay":
+        from feeds.replay import ReplayFeed
+
+        history = open_feed(asked, settings)
+        return ReplayFeed(history, clock, request.speed), str(getattr(history, "source", "replay"))
+    for option, value in (("--data", asked.data), ("--end", asked.end)):
+        if value is not None:
+            raise UsageError(f"{option} goes with --feed replay; {request.feed} brings its own bars")
+    if request.feed == "yahoo":
+        return _yahoo(asked, settings, clock), "Yahoo's daily bars, after each session"
+    raise UsageError(f"--feed {request.feed}: not available yet; --feed replay and yahoo are")
+
+
+def _yahoo(asked: BacktestRequest, settings: Settings, clock: Clock) -> YahooPoll:
+    from feeds.yahoo import Politeness
+    from feeds.yahoo_poll import YahooPoll, YahooSettings
+
+    sources = settings.data_sources
+    start = day(asked.start, "--start")
+    if start is None:
+        start = dt.datetime.fromtimestamp(clock.now_ns() / 1e9, dt.UTC).date()
+        start -= dt.timedelta(days=WARM_UP_DAYS)
+        note(f"no --start: a new store begins with Yahoo's bars from {start} on")
+    politeness = Politeness(
+        batch=sources.yahoo_batch_size,
+        attempts=sources.retries + 1,
+        wait_s=sources.backoff_seconds,
+        wait_max_s=sources.backoff_seconds_max,
+        pause_s=sources.yahoo_pause_seconds,
+    )
+    asking = YahooSettings(
+        Path(settings.storage.price_cache_dir),
+        politeness,
+        base_url=sources.yahoo_url,
+        timeout_s=sources.timeout_seconds,
+    )
+    return YahooPoll(_universe(asked), start, asking, clock)
+
+
+def _universe(asked: BacktestRequest) -> Universe:
+    """Return the symbols asked for with their sectors, and the benchmark, a symbol of its own."""
+    symbols = tuple(sorted(wanted_symbols(asked)))
+    if not symbols:
+        raise UsageError("a live feed needs symbols: --symbol KRYS,HALO or --symbols FILE")
+    benchmark = (asked.benchmark or "").strip().upper()
+    if ":" in benchmark:
+        raise UsageError(f"--benchmark of a live feed is a symbol such as IWM, was {asked.benchmark!r}")
+    if asked.sectors is None:
+        return Universe(symbols, benchmark=benchmark)
+    from feeds.sectors import read_sectors, sectors_of
+
+    found = sectors_of(symbols, read_sectors(asked.sectors))
+    return Universe(
+        symbols,
+        tuple(one.sector for one in found),
+        tuple(one.industry for one in found),
+        tuple(one.exchange for one in found),
+        benchmark,
+    )
