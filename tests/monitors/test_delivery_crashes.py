@@ -22,6 +22,7 @@ from tests.monitors.post import START_NS, Post, keys_of, text_of
 from tests.monitors.smtp_server import smtp_server
 from tests.monitors.views import position, settings, view
 
+NIGHTLY = [pytest.mark.nightly, pytest.mark.timeout(3_600)]  # Minutes of work, more on a busy machine
 EQUITY = [100.0, 89.0, 84.0, 95.0, 100.0, 88.0]
 
 
@@ -158,7 +159,7 @@ async def undisturbed(tmp_path):
     return keys, await check(tmp_path, None, keys)
 
 
-@pytest.mark.parametrize("stride", [7, pytest.param(1, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("stride", [7, pytest.param(1, marks=NIGHTLY)])
 async def test_killed_at_any_place_it_loses_no_alert_and_marks_every_repeat(tmp_path, stride):
     keys, n = await undisturbed(tmp_path)
     assert len(keys) > 5

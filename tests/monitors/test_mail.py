@@ -18,6 +18,7 @@ from monitors.mail import LATE_NS, Envelope, alert_mail, notice_mail
 from monitors.wording import moment
 from tests.monitors.post import START_NS, transition
 
+NIGHTLY = [pytest.mark.nightly, pytest.mark.timeout(3_600)]  # Minutes of work, more on a busy machine
 EMAIL = Email(
     enabled=True, smtp_server="x", sender="desk@fund.test", recipients=("pm@fund.test", "risk@fund.test")
 )
@@ -146,7 +147,7 @@ def forged(mail, subject):
     )
 
 
-@pytest.mark.parametrize("n", [400, pytest.param(10_000, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("n", [400, pytest.param(10_000, marks=NIGHTLY)])
 def test_no_text_from_outside_makes_a_header_a_line_or_markup(n):
     for text in payloads(n):
         assert not forged(alert_mail(EMAIL, digest([transition(1, subject=text)]), ENVELOPE), text)
