@@ -215,3 +215,24 @@ def schedule_fundamentals(
         run_once=run_once, force=force, include_sp500=sp500, include_russell=russell, json=json,
         settings_path=options.settings, defaults_path=options.defaults, reload=options.force,
     )  # fmt: skip
+
+
+@app.command(epilog=f"{GLOBALS} {EXIT_CODES}")
+def doctor(
+    context: typer.Context,
+    send_test_email: Annotated[
+        bool, typer.Option("--send-test-email", help="Also send a test message as settings.email says.")
+    ] = False,
+    json: Json = False,
+) -> int:
+    """Say what works on this machine: versions, settings and where they come from, data, services, mail.
+
+    Exit code 1 if something that the settings ask for does not work. A service out of reach is not counted.
+    """
+    from scripts.doctor import run_doctor
+
+    options: Globals = context.obj
+    return run_doctor(
+        send_test_email=send_test_email, json=json,
+        settings_path=options.settings, defaults_path=options.defaults, force=options.force,
+    )  # fmt: skip
