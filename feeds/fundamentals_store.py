@@ -6,8 +6,8 @@
 3. A figure of a period counts from when it was public: from the source's date, else from the filing deadline
    (`feeds.visibility`), and at the latest from when it was fetched.
 4. A later version that states a period differently is an amendment. It counts from when it was fetched.
-5. Where sources differ, the first in PREFERENCE that says anything about a field is believed. A series is
-   taken from one source.
+5. Where sources differ, the first in PREFERENCE that says anything about a field is believed; a series counts
+   as one field. Where its source changes, older periods that only the former one stated stay.
 
 The caches of the original tool, `SYMBOL.json`, are read as the first version of their symbol.
 """
