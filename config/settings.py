@@ -165,7 +165,6 @@ class Fundamentals(Section, frozen=True, kw_only=True):
     cache_ttl_days: CountOrZero | None = 7  # null: never fetched again
     lag_days_quarter: CountOrZero = 45  # assumed when only the period's end is known
     lag_days_year: CountOrZero = 90
-    stale_after_days: Count | None = 200  # an older newest quarter counts as missing
 
 
 class Schedule(Section, frozen=True, kw_only=True):

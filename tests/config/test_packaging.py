@@ -50,7 +50,12 @@ def test_the_peers_file_covers_the_peers_and_repeats_nothing_of_the_lock():
 
 def test_every_package_of_the_tree_is_known_to_the_tools():
     packages = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests"}
-    assert set(PROJECT["tool"]["setuptools"]["packages"]) == packages - {"benchmarks"}
+    inner = {
+        ".".join(path.parent.relative_to(ROOT).parts)
+        for package in packages
+        for path in (ROOT / package).rglob("*/__init__.py")
+    }
+    assert set(PROJECT["tool"]["setuptools"]["packages"]) == (packages - {"benchmarks"}) | inner
     assert set(PROJECT["tool"]["importlinter"]["root_packages"]) == packages
     assert set(PROJECT["tool"]["mypy"]["files"]) == packages | {"main.py"}
 
