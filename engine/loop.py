@@ -86,10 +86,7 @@ class Counters:
     signals: int = 0
 
 
-_KINDS = (
-    (Orders, "orders"), (Fills, "fills"), (Rejections, "rejections"), (CashFlows, "cashflows"),
-    (Trades, "trades"), (RiskEvents, "risk"),
-)  # fmt: skip
+_KINDS = (Orders, Fills, Rejections, CashFlows, Trades, RiskEvents)  # The first fields of DeskResult
 
 
 class Loop:
@@ -163,13 +160,12 @@ class Loop:
         done = self.desk.process(tape, self._market.on_bars(tape), signals)
         if len(done.signals) and wanted(Signals):
             await publish(Signals(done.signals))
-        for kind, field in _KINDS:
-            rows = getattr(done, field)
+        for kind, rows in zip(_KINDS, done[:6], strict=True):
             if len(rows) and wanted(kind):
                 await publish(kind(rows))
         if wanted(Equity):
-            cash, gross, equity = (done.equity[:, :, i] for i in range(3))
-            await publish(Equity(tape.ts, cash, gross, equity))
+            marks = done.equity
+            await publish(Equity(tape.ts, marks[:, :, 0], marks[:, :, 1], marks[:, :, 2]))
         counters = self.counters
         counters.slabs += 1
         counters.rows += bars.n_rows

@@ -120,13 +120,16 @@ class KernelStrategy(Strategy):
         if self._entry is None:
             self._entry = entry(type(self).kernel, tape, self._scalars, self._state, out, 0)
         parts = []
-        row = 0
-        n_rows = len(tape.ts)
-        while row < n_rows:
-            out.count[0] = 0
+        row, n_rows = 0, len(tape.ts)
+        while True:
+            first = out.count.item()
             row = self._entry(tape, self._scalars, self._state, out, row)
-            if out.count[0]:
-                parts.append(join_rows([out.rows[: out.count[0]]]))
+            last = out.count.item()
+            if last > first:  # Rows are never written again, so that they can be handed out as they are
+                parts.append(out.rows[first:last])
+            if row == n_rows:
+                break
+            out = self._out = SignalBuffer(np.zeros_like(out.rows), np.zeros(1, np.int64))
         if not parts:
             return _NO_SIGNALS
         rows = parts[0] if len(parts) == 1 else join_rows(parts)
