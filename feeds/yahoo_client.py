@@ -52,7 +52,7 @@ class YahooClient:
             os.chmod(private_dir, 0o700)
         except OSError as error:
             raise DataError(f"{private_dir}: cannot be made private ({error.strerror})") from None
-        yfinance.set_tz_cache_location(str(private_dir))
+        yfinance.set_tz_cache_location(str(private_dir.resolve()))  # It outlives a change of folder
         yfinance.config.debug.hide_exceptions = False
         self._yfinance = yfinance
         self._session = YahooSession(RateLimit(None, clock=time.monotonic), base_url=base_url)

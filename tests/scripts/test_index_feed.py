@@ -6,12 +6,10 @@ import csv
 import datetime as dt
 import json
 import math
-from functools import partial
 from pathlib import Path
 
 import pytest
 
-from feeds.yahoo import yahoo_feed
 from scripts.cli import run
 from tests.feeds.yahoo_server import chart, yahoo_server
 from tests.scripts.price_file import weekdays, write_prices
@@ -163,7 +161,7 @@ def test_without_files_the_members_are_downloaded_and_a_look_back_asks_nobody(
     with yahoo_server() as server:
         closes = {day: 20 + 5 * math.sin(i / 9) for i, day in enumerate(days)}
         server.answer = lambda symbol, n: (200, chart(symbol, closes))
-        monkeypatch.setattr("feeds.yahoo.yahoo_feed", partial(yahoo_feed, base_url=server.url))
+        monkeypatch.setenv("TS_DATA_SOURCES__YAHOO_URL", server.url)
         options = ["--universe", "russell-2000", "--strategies", "trend", "--output-dir", "out"]
         assert run(["backtest", *options, "--start", days[0], "--end", days[-1]]) == 0
         n_asked = sum(server.asked.values())

@@ -2,12 +2,10 @@
 
 import json
 import math
-from functools import partial
 from pathlib import Path
 
 import pytest
 
-from feeds.yahoo import yahoo_feed
 from scripts.cli import run
 from tests.feeds.yahoo_server import chart, yahoo_server
 from tests.scripts.price_file import weekdays, write_prices
@@ -90,7 +88,7 @@ def test_a_run_on_bars_from_yahoo_is_explained_from_the_cache(tmp_path, monkeypa
     with yahoo_server() as server:
         closes = {day: 20 + 5 * math.sin(i / 9) for i, day in enumerate(days)}
         server.answer = lambda symbol, n: (200, chart(symbol, closes))
-        monkeypatch.setattr("feeds.yahoo.yahoo_feed", partial(yahoo_feed, base_url=server.url))
+        monkeypatch.setenv("TS_DATA_SOURCES__YAHOO_URL", server.url)
         options = ["--symbol", "AAA", "BBB", "--strategies", "trend", "livermore", "--output-dir", "out"]
         assert run(["backtest", *options, "--start", days[0], "--end", days[-1]]) == 0
         asked_before = sum(server.asked.values())
