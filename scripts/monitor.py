@@ -39,6 +39,9 @@ from scripts.store import store_dir
 from storage.live import open_store, read_only
 
 
+RELAY_STEP_TIMEOUTS = 10  # mails that one step may send one after the other, each at its slowest
+
+
 def run_monitor(
     request: MonitorRequest,
     *,
@@ -151,7 +154,8 @@ class Process:
         def tell(severity: str, text: str) -> None:
             (log.critical if severity == "critical" else log.warning)(text)
 
-        relay = self._relay = Relay(
+        relay = self._relay = _WatchedRelay(
+            self._health,
             store.transaction,
             self._settings.email,
             portfolio=self._settings.monitor.portfolio,
@@ -271,6 +275,22 @@ class Process:
         else:
             tables.print_line("no new row: the store has them all (another --store begins anew)")
         tables.print_line(f"ended: {self._reason}; {seconds:.1f} s; store {store.directory}")
+
+
+class _WatchedRelay(Relay):
+    """A relay whose silence the watchdog notices: one step sends a few mails, each within its deadline."""
+
+    def __init__(self, health: Health, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._health = health
+
+    async def step(self) -> float:
+        limit_s = RELAY_STEP_TIMEOUTS * self.email.timeout_seconds
+        self._health.stuck["relay"] = self._health.clock.monotonic_s() + limit_s
+        try:
+            return await super().step()
+        finally:
+            del self._health.stuck["relay"]
 
 
 def _require_same_universe(writer: Writer, plan: Plan) -> None:
