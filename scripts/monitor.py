@@ -38,7 +38,6 @@ from scripts.progress import compiled_kernels, telling_of_compilation
 from scripts.store import store_dir
 from storage.live import open_store, read_only
 
-
 RELAY_STEP_TIMEOUTS = 10  # mails that one step may send one after the other, each at its slowest
 
 
