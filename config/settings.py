@@ -115,6 +115,7 @@ class DataSources(Section, frozen=True, kw_only=True):
     backoff_seconds_max: SecondsOrZero = 60.0
     timeout_seconds: Seconds = 30.0
     yahoo_url: Text | None = None  # null: Yahoo itself; for a mirror on this machine
+    yahoo_stream_url: Text | None = None  # null: Yahoo itself; wss://, on this machine also ws://
     yahoo_calls_per_minute: Count | None = 60  # for fundamentals
     fundamentals_workers: Count = 4  # symbols asked about at once
     alpha_vantage_url: Text = "https://www.alphavantage.co"

@@ -91,7 +91,7 @@ class RowCheck:
     def suspect(self, column: int, price: float, ts_ns: int) -> FeedStatus | None:
         """Return word of a suspected split in the first price of a session, if it is one and not yet told."""
         n = split_ratio(self.close(column), price)
-        if not n or not self._is_new("suspected_split", column, int(session_days(np.array([ts_ns]))[0])):
+        if not n or not self._is_new("first_price", column, int(session_days(np.array([ts_ns]))[0])):
             return None
         return FeedStatus("suspected_split", self._symbols[column], _split_detail(self.close(column), price))
 
@@ -148,7 +148,7 @@ class RowCheck:
                 detail = f"high {bar[1]:g}, low {bar[2]:g} against a last close of {self.close(column):g}"
             yield FeedStatus(kind, self._symbols[column], f"{iso_day(day)}: {detail}")
 
-    def _is_new(self, kind: StatusKind, column: int, day: int) -> bool:
+    def _is_new(self, kind: str, column: int, day: int) -> bool:
         key = (kind, self._symbols[column])
         if self._told.get(key) == day:
             return False

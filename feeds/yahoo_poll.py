@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from engine.clock import Clock
 from engine.errors import DataError
-from engine.slab import Bars, Universe
+from engine.slab import NO_ACTIONS, Bars, Universe
 from feeds.live import FeedEvent, FeedStatus, LiveRow
 from feeds.live_check import RowCheck
 from feeds.live_hours import Session, TradingDay
@@ -193,6 +193,20 @@ class YahooPoll:
                 yield LiveRow(row, SOURCE, backfilled=True)
                 for status in told:
                     yield status
+
+    async def actions(self, session: Session, after_ts_ns: int) -> tuple[NDArray[np.void], str]:
+        """Ask once for the splits and dividends of a session that is just over, for a row from elsewhere.
+
+        Returns them, with those stated late of rows up to `after_ts_ns`, and what was wrong with the answer.
+        """
+        answer, trouble = await self._ask(self._first_day(after_ts_ns), session, session.close_ns)
+        found = [NO_ACTIONS]
+        if answer is not None and answer.history is not None:
+            async for slab in answer.history.slabs(_SLAB_ROWS):
+                for bars in self._in_universe(slab, answer.history.universe).cut(1):
+                    if bars.ts[0] <= after_ts_ns or bars.ts[0] == session.close_ns:
+                        found.append(self._newly_stated(bars))
+        return np.sort(np.concatenate(found)), trouble
 
     async def wait_until(self, then_ns: int) -> None:
         """Return when the wall clock says `then_ns`."""

@@ -34,7 +34,17 @@ def open_live_feed(request: MonitorRequest, settings: Settings, clock: Clock) ->
             raise UsageError(f"{option} goes with --feed replay; {request.feed} brings its own bars")
     if request.feed == "yahoo":
         return _yahoo(asked, settings, clock), "Yahoo's daily bars, after each session"
-    raise UsageError(f"--feed {request.feed}: not available yet; --feed replay and yahoo are")
+    if request.feed == "yahoo-stream":
+        from feeds.http import checked_base_url
+        from feeds.yahoo_stream import YahooStream
+
+        url = settings.data_sources.yahoo_stream_url
+        if url is not None:
+            checked_base_url(url.replace("ws", "http", 1))  # The same rules: TLS, or this machine
+        polled = _yahoo(asked, settings, clock)
+        stream = YahooStream(polled, clock, url=url)
+        return stream, "Yahoo's stream of trades as daily bars, polled where it has a gap"
+    raise UsageError(f"--feed {request.feed}: not available yet; --feed replay, yahoo and yahoo-stream are")
 
 
 def _yahoo(asked: BacktestRequest, settings: Settings, clock: Clock) -> YahooPoll:

@@ -41,8 +41,13 @@ class Driver:
     def kinds(self) -> list[str]:
         return [event.kind if isinstance(event, FeedStatus) else "row" for event in self.events]
 
-    async def until(self, condition: Callable[[], object], *, step_s: float = 60.0) -> None:
-        """Move time on, at most `step_s` at once and only while the feed sleeps, until a condition holds."""
+    async def until(
+        self, condition: Callable[[], object], *, step_s: float = 60.0, pace_s: float = 0.0
+    ) -> None:
+        """Move time on, at most `step_s` at once and only while the feed sleeps, until a condition holds.
+
+        pace_s: real time that each step takes at least, for sockets to keep up.
+        """
         began = time.monotonic()
         while not condition():
             assert time.monotonic() - began < DEADLINE_S, f"still {self.events[-5:]}"
@@ -53,11 +58,17 @@ class Driver:
                 await asyncio.sleep(0.002)  # It waits for a thread or a socket
                 continue
             await self.clock.advance(min(step_s, max(0.0, deadline_s - self.clock.monotonic_s())), turns=5)
+            if pace_s:
+                await asyncio.sleep(pace_s)
 
     async def advance(self, seconds: float) -> None:
-        """Move time on by `seconds`, a step of at most a second at a time."""
+        """Move time on by `seconds`, slowly enough for sockets."""
         until_s = self.clock.monotonic_s() + seconds
-        await self.until(lambda: self.clock.monotonic_s() >= until_s - 1e-6, step_s=1.0)
+        while (left_s := until_s - self.clock.monotonic_s()) > 1e-6:
+            await self.clock.advance(min(left_s, 25.0), turns=5)
+            await asyncio.sleep(0.004)
+        if self.failed is not None:
+            raise self.failed
 
     async def run(self, after_ts_ns: int) -> None:
         try:
