@@ -94,26 +94,30 @@ def trail(state, lot, rules, s):
 
 @step
 def remember_bar(state, tape, t, atr_bars):
-    """Append row t to the history of every symbol that traded; advance the ATR where it is used.
+    """Append row t to the rings of every symbol that traded; advance the ATR where it is used.
 
-    Wilder: the mean of the first n true ranges, then atr += (tr - atr)/n.
+    Wilder: the mean of the first n true ranges, then atr += (tr - atr)/n. Reading a row that nobody needs
+    takes longer than all else here, so highs and lows are left alone where nothing looks back at them.
     """
     closes, ranges, symbols = state.closes, state.ranges, state.symbols
     close_mask, range_mask = len(closes) - 1, len(ranges) - 1
+    with_ranges = atr_bars > 0 or range_mask > 0
     for s in range(tape.close.shape[1]):
         status = tape.status[t, s]
         if status < 2:
             continue
         traded = symbols[s]
         seen = traded.bars_seen if status == 2 else np.int64(0)
-        high, low, close = tape.high[t, s], tape.low[t, s], tape.close[t, s]
-        if atr_bars > 0:
-            advance_atr(traded, seen, atr_bars, high, low, close)
+        traded.bars_seen = seen + 1
+        close = tape.close[t, s]
         closes[seen & close_mask, s, CLOSE] = close
         closes[seen & close_mask, s, VOLUME] = tape.volume[t, s]
-        ranges[seen & range_mask, s, HIGH] = high
-        ranges[seen & range_mask, s, LOW] = low
-        traded.bars_seen = seen + 1
+        if with_ranges:
+            high, low = tape.high[t, s], tape.low[t, s]
+            ranges[seen & range_mask, s, HIGH] = high
+            ranges[seen & range_mask, s, LOW] = low
+            if atr_bars > 0:
+                advance_atr(traded, seen, atr_bars, high, low, close)
 
 
 @step

@@ -94,3 +94,11 @@ def test_both_desks_agree_on_every_fill_rejection_and_cent(seed: int) -> None:
 @given(st.integers(0, 2**32 - 1))
 def test_both_desks_agree_when_votes_are_blended(seed: int) -> None:
     compare(random_case(seed, mode=Mode.BLEND))
+
+
+@settings(
+    deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate], max_examples=examples(8)
+)
+@given(st.integers(0, 2**32 - 1))
+def test_both_desks_agree_on_more_symbols_than_a_word_has_bits(seed: int) -> None:
+    compare(random_case(seed, n_rows=40, n_symbols=70))
