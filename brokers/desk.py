@@ -34,6 +34,7 @@ SESSIONS_PER_YEAR = 252.0
 _ROWS = 4096  # least capacity of the buffers that the pass writes
 DEFAULT_SLOTS = 20  # divides equity when `max_positions` is off
 
+_NO_SIGNALS = np.empty(0, SIGNAL_DTYPE)
 _SIGNAL_BYTES = np.dtype(f"V{SIGNAL_DTYPE.itemsize}")
 POSITION_DTYPE = np.dtype(
     [
@@ -250,8 +251,11 @@ def _everyone(n_symbols: int) -> Membership:
 def _merge(signals: Sequence[NDArray[np.void]]) -> NDArray[np.void]:
     """Return the signals of all strategies sorted by (ts, symbol, strategy)."""
     filled = [rows for rows in signals if len(rows)]
+    for rows in filled:
+        if rows.dtype != SIGNAL_DTYPE:  # The pass is entered without a look at types
+            raise EngineError(f"signals must be rows of SIGNAL_DTYPE, was {rows.dtype}")
     if len(filled) < 2:
-        return filled[0] if filled else signals[0]
+        return np.ascontiguousarray(filled[0]) if filled else _NO_SIGNALS
     rows = join_rows(filled)
     order = np.lexsort((rows["symbol"], rows["ts"]))  # Stable: equals stay in the order of the strategies
     # Moved as bytes, not field by field

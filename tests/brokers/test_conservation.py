@@ -6,12 +6,14 @@ from collections import defaultdict
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from brokers.config import Mode, SpreadModel
 from brokers.desk import Desk
-from engine.events import CashKind, OrderStatus, OrderType, Reason
+from engine.errors import EngineError
+from engine.events import FILL_DTYPE, CashKind, OrderStatus, OrderType, Reason
 from engine.loop import DeskResult
 from engine.slab import ActionKind, Tape
 from tests.brokers.random_market import Case, examples, random_case
@@ -31,6 +33,21 @@ def run(case: Case) -> tuple[Desk, Tape, DeskResult]:
     tape = case.tape()
     done = desk.process(tape, case.market, [case.signals_of(i) for i in range(len(case.rules))])
     return desk, tape, done
+
+
+def test_signals_of_another_layout_are_refused_and_strided_ones_are_read_as_they_are() -> None:
+    case = random_case(7)
+    signals = [case.signals_of(i) for i in range(len(case.rules))]
+    straight = run(case)[2]
+
+    strided = [np.repeat(rows, 2)[::2] for rows in signals]
+    desk = Desk(case.universe, case.strategies, case.config, case.weights)
+    assert desk.process(case.tape(), case.market, strided).orders.tobytes() == straight.orders.tobytes()
+
+    other = np.zeros(3, FILL_DTYPE)
+    desk = Desk(case.universe, case.strategies, case.config, case.weights)
+    with pytest.raises(EngineError, match="signals must be rows of SIGNAL_DTYPE"):
+        desk.process(case.tape(), case.market, [other, *signals[1:]])
 
 
 def capital(case: Case, desk: Desk) -> list[int]:
