@@ -276,6 +276,9 @@ class Monitor(Section, frozen=True, kw_only=True):
     feed_dead_seconds: Seconds = 120.0  # without a sign of life the watchdog is not fed
     http_address: Text | None = "127.0.0.1:8311"  # health and metrics; null: none
     http_public: bool = False  # allow an address that others can reach
+    bars_address: Text | None = None  # of the publisher whose bars --feed zmq takes, tcp://HOST:PORT
+    bars_key_file: FolderPath | None = None  # this monitor's secret key there; null: none is needed
+    bars_server_key: FolderPath | None = None  # the publisher's public key
 
 
 class Settings(Section, frozen=True, kw_only=True):

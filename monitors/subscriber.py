@@ -48,7 +48,7 @@ class StreamError(SmallcapError):
 class Notice(NamedTuple):
     """Something a person who watches the stream would want to know."""
 
-    kind: str  # "joined", "missed", "gap", "restarted", "silent", "invalid"
+    kind: str  # "joined", "missed", "gap", "restarted", "silent", "heard", "invalid"
     text: str
 
 
@@ -176,6 +176,7 @@ class Subscriber:
                 text = f"{self.address}: nothing heard for {SILENCE_S:.0f} s"
                 self._tell(Notice("silent", f"{text}; no publisher there, or it does not admit this key"))
                 parts = await self._sub.recv_multipart()
+                self._tell(Notice("heard", f"{self.address}: the publisher is heard again"))
             try:
                 topic, frame = parts
                 if topic.decode() == wire.HEARTBEAT:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from config import Settings
 from engine.clock import Clock
+from engine.errors import ConfigError
 from engine.slab import Universe
 from feeds.live import LiveFeed
 from scripts.assembly import BacktestRequest, UsageError, day
@@ -44,7 +45,24 @@ def open_live_feed(request: MonitorRequest, settings: Settings, clock: Clock) ->
         polled = _yahoo(asked, settings, clock)
         stream = YahooStream(polled, clock, url=url)
         return stream, "Yahoo's stream of trades as daily bars, polled where it has a gap"
-    raise UsageError(f"--feed {request.feed}: not available yet; --feed replay, yahoo and yahoo-stream are")
+    return _zmq(asked, settings, clock)
+
+
+def _zmq(asked: BacktestRequest, settings: Settings, clock: Clock) -> tuple[LiveFeed, str]:
+    from monitors.bar_feed import BarFeed
+
+    bars = settings.monitor
+    if bars.bars_address is None:
+        raise ConfigError("--feed zmq: set monitor.bars_address to the publisher's tcp://HOST:PORT")
+    if bars.bars_address == settings.stream.address:
+        raise ConfigError("monitor.bars_address is this monitor's own stream.address; change one of them")
+    keys = None
+    if bars.bars_key_file is not None:
+        from monitors.curve import load_client
+
+        keys = load_client(Path(bars.bars_key_file), Path(bars.bars_server_key or ""))
+    feed = BarFeed(_universe(asked), bars.bars_address, clock, keys=keys)
+    return feed, f"the bars published at {bars.bars_address}"
 
 
 def _yahoo(asked: BacktestRequest, settings: Settings, clock: Clock) -> YahooPoll:
