@@ -96,7 +96,7 @@ class RowCheck:
         return FeedStatus("suspected_split", self._symbols[column], _split_detail(self.close(column), price))
 
     def _jumped(self, prices: Prices) -> NDArray[np.bool_]:
-        with np.errstate(invalid="ignore", divide="ignore"):
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             factor = np.maximum(prices.high / self._close, self._close / prices.low)
             confirmed = np.abs(np.log(prices.close / self._refused)) <= math.log(CONFIRMS)
             jumped: NDArray[np.bool_] = (factor >= JUMP) & ~confirmed
@@ -104,7 +104,7 @@ class RowCheck:
 
     def _split_like(self, prices: Prices, day: int) -> NDArray[np.bool_]:
         """Return where the row opens at n times the last close or its n-th part, without the trading."""
-        with np.errstate(invalid="ignore", divide="ignore"):
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             factor = np.maximum(prices.open / self._close, self._close / prices.open)
             off = np.abs(factor / np.clip(np.round(factor), 2.0, RATIO_MAX) - 1.0)
             usual = np.full(len(off), np.nan)
@@ -124,7 +124,7 @@ class RowCheck:
         traded = good & (prices.volume > 0.0)
         if traded.any():
             self._dollars[:-1, traded] = self._dollars[1:, traded]
-            self._dollars[-1, traded] = (prices.volume * prices.close)[traded]
+            self._dollars[-1, traded] = prices.volume[traded] * prices.close[traded]
         self._refused[good] = np.nan
         self._refused[jumped] = prices.close[jumped]
         self._held_since[good] = -1
