@@ -112,7 +112,10 @@ class DeskBook:
         ]
         self._units = MICRO if desk.config.fractional_shares else 1
         self._cash_micro = np.zeros(len(universe), np.int64)
-        self._traded: Int = np.empty(0, np.int64)  # symbols that ever had a fill, ascending
+        self._is_traded = np.zeros(len(universe), np.bool_)  # whether the symbol ever had a fill
+        self._traded: Int = np.empty(0, np.int64)  # those symbols, ascending
+        self._traded_names: tuple[str, ...] = ()
+        self._may_be_held = np.ones(len(universe), np.bool_)  # of the others there is no lot
 
     def take(self, bars: Bars, events: Iterable[object]) -> None:
         """Add the money of a row's fills and cash flows; a renamed symbol takes its money along."""
@@ -120,51 +123,51 @@ class DeskBook:
             old, new = int(action["symbol"]), int(action["value"])
             self._cash_micro[new] += self._cash_micro[old]
             self._cash_micro[old] = 0
-            self._traded = np.union1d(self._traded, [new])
+            self._note(np.array([new]))
         for event in events:
             if isinstance(event, Fills):
                 rows = event.rows
                 paid = -rows["side"] * rows["value_micro"] - rows["fee_micro"]
                 np.add.at(self._cash_micro, rows["symbol"], paid)
-                self._traded = np.union1d(self._traded, rows["symbol"])
+                self._note(rows["symbol"])
             elif isinstance(event, CashFlows):
                 rows = event.rows[event.rows["symbol"] >= 0]
                 np.add.at(self._cash_micro, rows["symbol"], rows["amount_micro"])
 
     def positions(self, sessions: Sessions) -> tuple[Position, ...]:
         """Return what is held, by account and symbol."""
-        book, units = self._desk.book, self._units
-        missed = sessions.missed()
-        held = []
-        for a in range(len(book.accounts)):
-            columns = np.flatnonzero(book.lots["quantity"][a])
-            lots = book.lots[a][columns]
-            values = zip(
-                columns.tolist(), *(lots[name].tolist() for name in _LOT_FIELDS), missed[columns].tolist(),
-                sessions.last_ts_ns[columns].tolist(), strict=True,
-            )  # fmt: skip
-            for s, strategy, quantity, cost, bought, mark, stop, sessions_missed, last_ts_ns in values:
-                held.append(
-                    Position(
-                        symbol=self._symbols[s],
-                        strategy=self._strategies[strategy],
-                        sector=self._sectors[s],
-                        quantity=quantity / units,
-                        cost_usd=cost / MICRO * (quantity / bought),
-                        mark_usd=mark,
-                        stop_usd=stop if stop == stop else None,
-                        missed_sessions=sessions_missed,
-                        ts_last_bar_ns=last_ts_ns,
-                    )
+        accounts, columns = self._held()
+        lots = self._desk.book.lots[accounts, columns]
+        quantity = lots["quantity"]
+        values = zip(
+            columns.tolist(),
+            lots["strategy"].tolist(),
+            (quantity / self._units).tolist(),
+            (lots["cost"] / MICRO * (quantity / lots["bought"])).tolist(),
+            lots["mark"].tolist(),
+            lots["stop"].tolist(),
+            sessions.missed()[columns].tolist(),
+            sessions.last_ts_ns[columns].tolist(),
+            strict=True,
+        )
+        symbols, strategies, sectors = self._symbols, self._strategies, self._sectors
+        return tuple(
+            [
+                Position(
+                    symbols[s], strategies[strategy], sectors[s], shares, cost, mark,
+                    stop if stop == stop else None, missed, last_ts_ns,
                 )
-        return tuple(held)
+                for s, strategy, shares, cost, mark, stop, missed, last_ts_ns in values
+            ]
+        )  # fmt: skip
 
     def account_states(self) -> tuple[Account, ...]:
         """Return every account with its portfolio stop."""
         rows = self._desk.book.accounts
+        columns = (rows[name].tolist() for name in ("state", "equity", "hwm_risk"))
         return tuple(
-            Account(name, _STATES[row["state"]], int(row["equity"]), int(row["hwm_risk"]))
-            for name, row in zip(self._desk.accounts, rows, strict=True)
+            Account(name, _STATES[state], equity, hwm)
+            for name, state, equity, hwm in zip(self._desk.accounts, *columns, strict=True)
         )
 
     def money_micro(self) -> tuple[int, int | None]:
@@ -173,16 +176,12 @@ class DeskBook:
 
     def profits_micro(self) -> dict[str, int]:
         """Return what each symbol ever traded has earned, realised and not, after fees."""
-        book, units = self._desk.book, self._units
+        accounts, columns = self._held()
+        lots = self._desk.book.lots[accounts, columns]
+        value = np.rint(lots["quantity"] / self._units * lots["mark"] * MICRO)
         profit = self._cash_micro.copy()
-        for a in range(len(book.accounts)):
-            columns = np.flatnonzero(book.lots["quantity"][a])
-            lots = book.lots[a][columns]
-            value = np.rint(lots["quantity"] / units * lots["mark"] * MICRO)
-            profit[columns] += np.where(np.isnan(value), 0.0, value).astype(np.int64)
-        traded = self._traded
-        names = self._symbols
-        return {names[s]: p for s, p in zip(traded.tolist(), profit[traded].tolist(), strict=True)}
+        np.add.at(profit, columns, np.where(np.isnan(value), 0.0, value).astype(np.int64))
+        return dict(zip(self._traded_names, profit[self._traded].tolist(), strict=True))
 
     def kill_entries(self, on: bool) -> None:
         self._desk.kill_entries(on)
@@ -191,7 +190,24 @@ class DeskBook:
         return {"cash_micro": self._cash_micro.copy(), "traded": self._traded.copy()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        self._cash_micro[:], self._traded = state["cash_micro"], np.array(state["traded"], np.int64)
+        self._cash_micro[:] = state["cash_micro"]
+        self._is_traded[:], self._traded, self._traded_names = False, np.empty(0, np.int64), ()
+        self._note(np.array(state["traded"], np.int64))
+        self._may_be_held[:] = True
 
+    def _note(self, symbols: Int) -> None:
+        """Remember symbols that had fills, and those that lots were renamed to."""
+        self._may_be_held[symbols] = True
+        if not self._is_traded[symbols].all():
+            self._is_traded[symbols] = True
+            self._traded = np.flatnonzero(self._is_traded)
+            self._traded_names = tuple([self._symbols[s] for s in self._traded.tolist()])
 
-_LOT_FIELDS = ("strategy", "quantity", "cost", "bought", "mark", "stop")
+    def _held(self) -> tuple[Int, Int]:
+        """Return account and symbol of each lot. Looking at every place would be slow."""
+        among = np.flatnonzero(self._may_be_held)
+        accounts, found = np.nonzero(self._desk.book.lots["quantity"][:, among])
+        columns = among[found]
+        self._may_be_held[:] = False
+        self._may_be_held[columns] = True
+        return accounts, columns

@@ -19,8 +19,19 @@ from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from engine.errors import DataError
+from engine.events import (
+    N_DETAILS,
+    Fills,
+    Orders,
+    OrderStatus,
+    OrderType,
+    Reason,
+    Side,
+    Signals,
+    Tif,
+    join_rows,
+)
 from engine.events import Equity as EquityEvent
-from engine.events import Fills, Orders, OrderStatus, OrderType, Reason, Side, Signals, Tif, join_rows
 from engine.slab import Bars, Universe
 from monitors.alerts import Transition
 from monitors.view import Position as HeldPosition
@@ -367,18 +378,26 @@ class Names:
             *(strategy.measurements for strategy in strategies),
             blend_measurements(strategies),  # type: ignore[arg-type]
         )
+        n_named = np.array([len(names) for names in self._measurements])
+        self._unnamed = np.arange(N_DETAILS) >= n_named[:, None]  # of the details, by strategy
 
     def signals(self, rows: NDArray[np.void]) -> list[Signal]:
         """Return the signals of a row, SIGNAL_DTYPE."""
         columns = self._columns(rows)
         columns["confidence"] = [x if 0.0 <= x <= 1.0 else None for x in columns["confidence"]]
+        strategies = rows["strategy"]
+        sound = (np.abs(rows["details"]) <= NUMBER_MAX) | self._unnamed[strategies]
         columns["details"] = [
-            {
+            dict(zip(self._measurements[strategy], values, strict=False))
+            if complete
+            else {
                 name: value
                 for name, value in zip(self._measurements[strategy], values, strict=False)
                 if -NUMBER_MAX <= value <= NUMBER_MAX
             }
-            for strategy, values in zip(rows["strategy"].tolist(), columns["details"], strict=True)
+            for strategy, values, complete in zip(
+                strategies.tolist(), columns["details"], sound.all(axis=1).tolist(), strict=True
+            )
         ]
         return _structs(Signal, columns)
 
