@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import multiprocessing
 import os
@@ -41,7 +42,7 @@ from monitors import stream_log, wire
 from monitors.core import LiveCore
 from monitors.inputs import Readings
 from monitors.publisher import BarSource, Publisher
-from monitors.writer import SCHEMA, Writer
+from monitors.writer import SCHEMA, Writer, uncollected
 from scripts.live_assembly import MonitorRequest, assemble, make_plan
 from storage.live import LiveStore, open_store, read_only
 from strategies import registry
@@ -72,6 +73,8 @@ async def latency(symbols: int, warm_up: int, rows: int, pace_s: float) -> dict[
         async with _publishing(store, writer.bars_of) as publisher:
             receiver = _start(_receive_signals, there, publisher.address)
             await _answer(here)
+            gc.collect()
+            gc.freeze()  # As the monitor does when it starts
             for row in range(warm_up, warm_up + rows):
                 told.append(_take(*_input(bars, row), writer, publisher))
                 await asyncio.sleep(pace_s)
@@ -79,6 +82,7 @@ async def latency(symbols: int, warm_up: int, rows: int, pace_s: float) -> dict[
             here.send("done")
             received = await _answer(here)
             receiver.join()
+            gc.unfreeze()
     with_signals = [entry for entry in told if entry["signals"]]
     arrivals = [
         received[number] - entry["start"]
@@ -101,12 +105,13 @@ def _input(bars: Bars, row: int) -> tuple[LiveRow, Readings]:
 def _take(given: LiveRow, readings: Readings, writer: Writer, publisher: Publisher) -> dict[str, Any]:
     """Do what the daemon does with a row; return when each stage was reached, and its signals."""
     start = time.monotonic()
-    taken = writer.take(given, readings)
-    committed = time.monotonic()
-    signals = [row for row in taken.rows if row.family == "signal"]
-    publisher.publish(signals)
-    published = time.monotonic()
-    publisher.publish([row for row in taken.rows if row.family != "signal"])
+    with uncollected():
+        taken = writer.take(given, readings)
+        committed = time.monotonic()
+        signals = [row for row in taken.rows if row.family == "signal"]
+        publisher.publish(signals)
+        published = time.monotonic()
+        publisher.publish([row for row in taken.rows if row.family != "signal"])
     return {
         "start": start, "committed": committed - start, "published": published - start,
         "signals": sum(row.count for row in signals),

@@ -29,7 +29,7 @@ from monitors.health import Health, JumpDetector
 from monitors.inputs import Input, Plan, Readings, Start, Stop, Tick
 from monitors.notify import ServiceManager
 from monitors.stream_log import StreamRow
-from monitors.writer import Taken, Writer
+from monitors.writer import Taken, Writer, uncollected
 from storage import commands
 from storage.journal import JournalDamaged
 from storage.live import StoreFailed
@@ -240,9 +240,10 @@ class Daemon:
             (*self._jumps.conditions(), *self._health.conditions()),
         )
         self._lag_worst_s = 0.0
-        taken = self._writer.take(given, readings)
-        if self._parts.publisher is not None and taken.rows:
-            self._parts.publisher.publish(taken.rows)
+        with uncollected():
+            taken = self._writer.take(given, readings)
+            if self._parts.publisher is not None and taken.rows:
+                self._parts.publisher.publish(taken.rows)
         if self._parts.wake_relay is not None and taken.outcome.transitions:
             self._parts.wake_relay.set()
         self._health.commit_s = self._clock.monotonic_s() - began_s

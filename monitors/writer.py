@@ -9,7 +9,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from engine.errors import DataError
@@ -110,6 +112,16 @@ class Writer:
             positions=outcome.view.positions if outcome.view else (),
             transitions=outcome.transitions,
         )
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Within, no garbage is looked for: from a row to its signals nothing may pause."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def different(entry: journal.Entry) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
 import os
 import signal
@@ -124,6 +125,8 @@ class Process:
                 loop.add_signal_handler(number, daemon.stop, signal.Signals(number).name)
             loop.add_signal_handler(signal.SIGHUP, daemon.reload)
             self._ready_s = time.perf_counter() - self._began_s
+            gc.collect()
+            gc.freeze()  # What is there by now stays: no collection looks through it again
             self._reason = await daemon.run()
 
     async def _start_publisher(self, parts: Parts, stack: AsyncExitStack) -> None:
