@@ -11,6 +11,7 @@ import datetime as dt
 import os
 import threading
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,8 @@ class YahooClient:
             raise DataError(f"{private_dir}: cannot be made private ({error.strerror})") from None
         yfinance.set_tz_cache_location(str(private_dir.resolve()))  # It outlives a change of folder
         yfinance.config.debug.hide_exceptions = False
+        # yfinance 1.7 uses what pandas 3.1 deprecates, and pandas shows that to everybody
+        warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"yfinance\.")
         self._yfinance = yfinance
         self._session = YahooSession(RateLimit(None, clock=time.monotonic), base_url=base_url)
         self._timeout_s = timeout_s

@@ -136,7 +136,7 @@ class YahooPoll:
                 break
             if not rounds:
                 yield FeedStatus("down", "", f"{trouble}; it is asked again")
-            await self.wait(min(RETRY_S_MAX, RETRY_S * 2.0**rounds) * self._rng.uniform(0.5, 1.5))
+            await self.wait(min(RETRY_S_MAX, RETRY_S * 2.0 ** min(rounds, 10)) * self._rng.uniform(0.5, 1.5))
             rounds += 1
             if answer is not None and not answer.unanswered:
                 not_before_ns = self._clock.now_ns()  # What was answered does not hold the session yet

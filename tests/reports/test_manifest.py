@@ -6,17 +6,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from brokers.desk import POSITION_DTYPE
 from feeds.quality import NO_ROWS, Quality
 from reports import manifest
 from reports.performance import summarise
 from tests.reports.made_run import DAYS, UNIVERSE, recorder, replay
-
-POSITION = np.dtype(
-    [
-        ("account", np.int64), ("symbol", np.int64), ("strategy", np.int64), ("quantity", np.int64),
-        ("entry_price", np.float64), ("ts_entry", np.int64), ("mark", np.float64), ("stop", np.float64),
-    ]
-)  # fmt: skip
 
 
 def test_what_json_cannot_hold_becomes_null():
@@ -42,7 +36,7 @@ def test_a_feed_that_says_nothing_of_itself_is_described_by_its_type():
 
 @pytest.mark.parametrize(("fractional", "quantity"), [(False, 2_500_000), (True, 2.5)])
 def test_open_positions_are_named(fractional, quantity):
-    rows = np.zeros(1, POSITION)
+    rows = np.zeros(1, POSITION_DTYPE)
     rows["symbol"], rows["quantity"], rows["ts_entry"], rows["stop"] = 2, 2_500_000, DAYS[1], np.nan
     made = replay(recorder(fractional_shares=fractional), 2)
     (position,) = manifest.describe_positions(made, rows)
