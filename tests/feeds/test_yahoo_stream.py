@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -150,7 +149,6 @@ async def test_a_dead_stream_is_seen_within_twice_the_expected_interval_and_aske
 ) -> None:
     stream.behave = FAULTS[fault]
     async with streaming(yahoo, stream, tmp_path, OPEN - 30 * 10**9) as driver:
-        lags = asyncio.create_task(worst_lag())
         await driver.until(lambda: TROUBLE & set(driver.kinds()), step_s=5.0, pace_s=0.003)
         open_s = 30.0
         (told_s,) = [s for s, kind in zip(driver.when_s, driver.kinds(), strict=True) if kind in TROUBLE]
@@ -161,17 +159,8 @@ async def test_a_dead_stream_is_seen_within_twice_the_expected_interval_and_aske
         await driver.until(lambda: stream.connected, step_s=5.0, pace_s=0.003)
         await trade(driver, stream, driver.clock.now_ns() + 60 * 10**9)
         await driver.until(lambda: "recovered" in driver.kinds(), step_s=1.0, pace_s=0.003)
-        lags.cancel()
         assert len(TROUBLE & set(driver.kinds())) == 1
         assert [kind for kind in driver.kinds() if kind in TROUBLE] in (["stale"], ["down"])
-
-
-async def worst_lag() -> None:
-    """Fail when the loop is blocked for half a second: a spinning client never comes back."""
-    while True:
-        began = time.monotonic()
-        await asyncio.sleep(0.01)
-        assert time.monotonic() - began < 5.0
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=list(FAULTS))
