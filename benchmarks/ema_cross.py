@@ -8,13 +8,11 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.events import Side
-from engine.jit import kernel
+from engine.jit import kernel, step
 from engine.slab import BarStatus, Tape, Universe
 from strategies.base import KernelStrategy, SignalBuffer
 from strategies.emit import emit
 
-_BUY, _SELL = int(Side.BUY), int(Side.SELL)
 _TRADED = int(BarStatus.TRADED)
 
 
@@ -24,10 +22,11 @@ class EmaCrossParams(NamedTuple):
 
 
 class EmaCrossState(NamedTuple):
-    """float64[N], NaN before a symbol's first close."""
+    """[N]: EMAs, NaN before a symbol's first close, and which way they crossed at the newest row."""
 
     fast: NDArray[np.float64]
     slow: NDArray[np.float64]
+    crossed: NDArray[np.int8]  # a Side, 0 for no cross
 
 
 @kernel
@@ -37,27 +36,47 @@ def ema_cross_kernel(
     """Advance rows `row`.. and append the crosses. See `KernelStrategy`."""
     n_rows, n_symbols = len(tape.ts), tape.close.shape[1]
     fast_weight, slow_weight = 2.0 / (params.fast_span + 1), 2.0 / (params.slow_span + 1)
-    fast, slow = state.fast, state.slow
     for t in range(row, n_rows):
         if len(out.rows) - out.count[0] < n_symbols:
             return t
-        for s in range(n_symbols):
-            if tape.status[t, s] < _TRADED:
-                continue
-            close = tape.close[t, s]
-            fast_before, slow_before = fast[s], slow[s]
-            if np.isnan(fast_before):
-                fast[s] = slow[s] = close
-                continue
-            fast_now = fast_before + fast_weight * (close - fast_before)
-            slow_now = slow_before + slow_weight * (close - slow_before)
-            fast[s] = fast_now
-            slow[s] = slow_now
-            up = (fast_now > slow_now) & (fast_before <= slow_before)
-            down = (fast_now < slow_now) & (fast_before >= slow_before)
-            if up | down:
-                emit(out, tape.ts[t], s, _BUY if up else _SELL, 1.0, close)
+        close = tape.close[t]
+        if advance(tape.status[t], close, fast_weight, slow_weight, state.fast, state.slow, state.crossed):
+            for s in range(n_symbols):
+                side = np.int64(state.crossed[s])
+                if side != 0:
+                    emit(out, tape.ts[t], s, side, 1.0, close[s])
     return n_rows
+
+
+@step
+def advance(
+    status: NDArray[np.uint8],
+    close: NDArray[np.float64],
+    fast_weight: float,
+    slow_weight: float,
+    fast: NDArray[np.float64],
+    slow: NDArray[np.float64],
+    crossed: NDArray[np.int8],
+) -> int:
+    """Let one row into the EMAs and write `crossed`; return how many symbols crossed.
+
+    Without a branch, so that it becomes vector instructions. Comparisons with NaN are false.
+    """
+    n = 0
+    for s in range(len(close)):
+        traded = status[s] >= _TRADED
+        now = close[s]
+        fast_before, slow_before = fast[s], slow[s]
+        first = fast_before != fast_before
+        fast_now = now if first else fast_before + fast_weight * (now - fast_before)
+        slow_now = now if first else slow_before + slow_weight * (now - slow_before)
+        fast[s] = fast_now if traded else fast_before
+        slow[s] = slow_now if traded else slow_before
+        up = traded & (fast_now > slow_now) & (fast_before <= slow_before)
+        down = traded & (fast_now < slow_now) & (fast_before >= slow_before)
+        crossed[s] = np.int8(up) - np.int8(down)
+        n += up | down
+    return n
 
 
 class EmaCross(KernelStrategy):
@@ -74,4 +93,4 @@ class EmaCross(KernelStrategy):
 
     def allocate(self, universe: Universe) -> EmaCrossState:
         n = len(universe)
-        return EmaCrossState(fast=np.full(n, np.nan), slow=np.full(n, np.nan))
+        return EmaCrossState(np.full(n, np.nan), np.full(n, np.nan), np.zeros(n, np.int8))

@@ -38,6 +38,16 @@ class SignalBuffer(NamedTuple):
     count: NDArray[np.int64]  # type: ignore[assignment]  # int64[1]; nobody counts in this tuple
 
 
+# A buffer for one signal in so many bars holds what a slab gives, mostly: its signals are then handed out
+# without a copy. What is not written takes no memory.
+BARS_PER_SIGNAL = 16
+
+
+def signal_buffer(capacity: int) -> SignalBuffer:
+    """Return an empty buffer for `capacity` signals."""
+    return SignalBuffer(np.empty(capacity, SIGNAL_DTYPE), np.zeros(1, np.int64))
+
+
 class Strategy(ABC):
     """Common part. `name` is the full name in files, `short` the one people type."""
 
@@ -110,13 +120,14 @@ class KernelStrategy(Strategy):
     def start(self, universe: Universe) -> None:
         self._state = self.allocate(universe)
         self._n_symbols = len(universe)
-        capacity = max(1024, 2 * self._n_symbols)
-        self._out = SignalBuffer(np.zeros(capacity, SIGNAL_DTYPE), np.zeros(1, np.int64))
+        self._out = signal_buffer(max(1024, 2 * self._n_symbols))
 
     def on_bars(self, tape: Tape, index: int) -> NDArray[np.void]:
         out = self._out
         if out is None:
             raise EngineError(f"strategy {self.name} must be started before it gets bars")
+        if len(out.rows) < tape.close.size // BARS_PER_SIGNAL:
+            out = self._out = signal_buffer(tape.close.size // BARS_PER_SIGNAL)
         if self._entry is None:
             self._entry = entry(type(self).kernel, tape, self._scalars, self._state, out, 0)
         parts = []
@@ -129,7 +140,7 @@ class KernelStrategy(Strategy):
                 parts.append(out.rows[first:last])
             if row == n_rows:
                 break
-            out = self._out = SignalBuffer(np.zeros_like(out.rows), np.zeros(1, np.int64))
+            out = self._out = signal_buffer(len(out.rows))
         if not parts:
             return _NO_SIGNALS
         rows = parts[0] if len(parts) == 1 else join_rows(parts)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from engine.errors import ConfigError
 from engine.exits import ExitRules
 from engine.slab import NS_PER_DAY, Tape
+from strategies import base
 from strategies.base import SignalBuffer
 from strategies.livermore import LivermoreBreakout
 from strategies.registry import create
@@ -113,7 +114,8 @@ def test_a_split_changes_no_signal(row: int, options: dict[str, Any]) -> None:
     assert keys(one) == keys(other)
 
 
-def test_a_full_buffer_stops_before_the_row_and_loses_nothing() -> None:
+def test_a_full_buffer_stops_before_the_row_and_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "BARS_PER_SIGNAL", 1_000_000)  # The buffer stays as small as it is made here
     tape = random_bases(8, N_ROWS)
     expected = run(create("livermore"), [tape])
     assert len(expected) > 24
@@ -122,9 +124,13 @@ def test_a_full_buffer_stops_before_the_row_and_loses_nothing() -> None:
     assert strategy._out is not None
     strategy._out = SignalBuffer(strategy._out.rows[:12].copy(), strategy._out.count)
     assert run(strategy, [tape], start=False).tobytes() == expected.tobytes()
+    assert len(strategy._out.rows) < len(expected)
 
 
-def test_signals_of_a_row_are_in_order_of_symbol_and_completely_written() -> None:
+def test_signals_of_a_row_are_in_order_of_symbol_and_completely_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(base, "BARS_PER_SIGNAL", 1_000_000)  # The signals go where this test wrote
     strategy = LivermoreBreakout()
     tape = random_bases(9, N_ROWS)
     strategy.start(universe(12))

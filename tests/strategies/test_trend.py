@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from engine.errors import ConfigError
 from engine.slab import ACTION_DTYPE, NS_PER_DAY, ActionKind, Tape
+from strategies import base
 from strategies.base import SignalBuffer
 from strategies.registry import create
 from strategies.trend import EmaTrend
@@ -104,7 +105,8 @@ def test_a_split_changes_no_signal() -> None:
     assert keys(one) == keys(other)
 
 
-def test_a_full_buffer_stops_before_the_row_and_loses_nothing() -> None:
+def test_a_full_buffer_stops_before_the_row_and_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "BARS_PER_SIGNAL", 1_000_000)  # The buffer stays as small as it is made here
     tape = random_tape(8, N_ROWS)
     expected = run(create("trend"), [tape])
     assert len(expected) > 60
@@ -113,9 +115,13 @@ def test_a_full_buffer_stops_before_the_row_and_loses_nothing() -> None:
     assert strategy._out is not None
     strategy._out = SignalBuffer(strategy._out.rows[:30].copy(), strategy._out.count)
     assert run(strategy, [tape], start=False).tobytes() == expected.tobytes()
+    assert len(strategy._out.rows) < len(expected)
 
 
-def test_signals_of_a_row_are_in_order_of_symbol_and_completely_written() -> None:
+def test_signals_of_a_row_are_in_order_of_symbol_and_completely_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(base, "BARS_PER_SIGNAL", 1_000_000)  # The signals go where this test wrote
     strategy = EmaTrend()
     tape = random_tape(9, N_ROWS)
     strategy.start(universe(30))
