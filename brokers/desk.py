@@ -22,7 +22,7 @@ from engine.desk import (
     allocate_state,
 )
 from engine.errors import ConfigError, EngineError
-from engine.events import SIGNAL_DTYPE, join_rows
+from engine.events import SIGNAL_DTYPE, Reason, join_rows
 from engine.exits import ExitRules
 from engine.jit import entry, records, scalars
 from engine.loop import DeskResult
@@ -96,7 +96,7 @@ def desk_params(config: DeskConfig) -> DeskParams:
         intrabar=int(config.intrabar),
         delist_after=cap(config.delist_after_sessions),
         dividend_lowers_stop=bool(config.dividend_lowers_stop),
-        killed=False,
+        barred=int(Reason.NONE),
         units=float(MICRO) if config.fractional_shares else 1.0,
         periods_per_year=SESSIONS_PER_YEAR,
     )
@@ -201,12 +201,12 @@ class Desk:
         self._out = empty._replace(equity=self._out.equity)
         self._written = (0,) * len(OUTBOX_DTYPES)
 
-    def kill_entries(self, on: bool) -> None:
-        """Set the kill switch: from the next row on nothing is bought and waiting entries are cancelled.
+    def bar_entries(self, reason: Reason) -> None:
+        """From the next row on buy nothing and cancel waiting entries, for `reason`; `Reason.NONE` ends it.
 
-        Exits and stops go on. It is not part of the desk's state: whoever throws it keeps it.
+        Exits and stops go on. It is not part of the desk's state: whoever asks for it keeps it.
         """
-        self._scalars["killed"] = int(on)
+        self._scalars["barred"] = int(reason)
 
     @property
     def book(self) -> DeskState:

@@ -56,7 +56,6 @@ from strategies.aggregation import blend_row
 SPLIT, DIVIDEND, RENAME = int(ActionKind.SPLIT), int(ActionKind.DIVIDEND), int(ActionKind.RENAME)
 DELIST_FIRST, DELIST_LAST = int(ActionKind.DELIST_PROCEEDS), int(ActionKind.DELIST_UNKNOWN)
 CANCELLED = int(OrderStatus.CANCELLED)
-KILL_SWITCH = int(Reason.KILL_SWITCH)
 HALTED_PORTFOLIO, PORTFOLIO_STOP = int(Reason.HALTED_PORTFOLIO), int(Reason.PORTFOLIO_STOP)
 NOT_HELD, EXIT_PENDING, BY_SIGNAL = int(Reason.NOT_HELD), int(Reason.EXIT_PENDING), int(Reason.SIGNAL)
 WARNED, TO_HALTED = int(RiskKind.WARNING), int(RiskKind.HALTED)
@@ -96,9 +95,9 @@ def session_pass(tape, market, signals, params, tables, state, out, row):
         if not has_room(state, out, n_accounts, last - first, next_action - action):
             return t
         counters.session += 1
-        if params.killed:
+        if params.barred != 0:
             for a in range(n_accounts):
-                cancel_entries(state, out, ts, a, KILL_SWITCH)
+                cancel_entries(state, out, ts, a, params.barred)
         for k in range(action, next_action):
             apply_action(state, out, params, ts, tape.actions[k])
         action = next_action

@@ -127,7 +127,7 @@ class DeskParams(NamedTuple):
     intrabar: int
     delist_after: float
     dividend_lowers_stop: bool  # by a dividend of more than 5 % of the price
-    killed: bool  # a person stopped all entries: nothing is bought, exits go on
+    barred: int  # the Reason why nothing is bought, 0 for none; exits go on
     units: float  # quantity units per share: 1, or 1e6 with fractional shares
     periods_per_year: float
 

@@ -49,7 +49,7 @@ class OrderStatus(IntEnum):
 
 class Reason(IntEnum):
     """Why a signal or an order ended as it did. The first block is the gate's, in its order of precedence
-    (`KILL_SWITCH` comes before all, `NOT_A_MEMBER` second)."""
+    (`KILL_SWITCH` and `WARM_UP` come before all, `NOT_A_MEMBER` after `HALTED_PORTFOLIO`)."""
 
     NONE = 0
     HALTED_PORTFOLIO = 1
@@ -67,6 +67,7 @@ class Reason(IntEnum):
     BELOW_MIN_NOTIONAL = 13
     NOT_A_MEMBER = 14  # the symbol is not in the index on that day
     KILL_SWITCH = 15  # a person stopped all entries
+    WARM_UP = 16  # history that a live account only learns from
     # After the order was accepted.
     STOP_ABOVE_ENTRY = 20
     ABOVE_LIMIT = 21

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from brokers.desk import Desk
 from engine.desk import MICRO
-from engine.events import CashFlows, Fills
+from engine.events import CashFlows, Fills, Reason
 from engine.slab import ActionKind, Bars, Universe
 from monitors.view import Account, AccountState, Position
 from risk.sectors import sector_key
@@ -95,7 +95,7 @@ class Book(Protocol):
         ...
 
     def profits_micro(self) -> dict[str, int]: ...
-    def kill_entries(self, on: bool) -> None: ...
+    def bar_entries(self, reason: Reason) -> None: ...
     def state(self) -> dict[str, Any]: ...
     def restore(self, state: Mapping[str, Any]) -> None: ...
 
@@ -183,8 +183,8 @@ class DeskBook:
         np.add.at(profit, columns, np.where(np.isnan(value), 0.0, value).astype(np.int64))
         return dict(zip(self._traded_names, profit[self._traded].tolist(), strict=True))
 
-    def kill_entries(self, on: bool) -> None:
-        self._desk.kill_entries(on)
+    def bar_entries(self, reason: Reason) -> None:
+        self._desk.bar_entries(reason)
 
     def state(self) -> dict[str, Any]:
         return {"cash_micro": self._cash_micro.copy(), "traded": self._traded.copy()}

@@ -23,6 +23,7 @@ from engine.events import (
     Equity,
     Fills,
     Orders,
+    Reason,
     Rejections,
     RiskEvents,
     Signals,
@@ -35,7 +36,7 @@ from feeds.live import FeedStatus, LiveRow
 from monitors.alerts import Transition
 from monitors.book import Book, Sessions
 from monitors.drawdown import DrawdownTracker
-from monitors.inputs import Input, Plan, Readings, Start, Stop
+from monitors.inputs import LIVE, Input, Plan, Readings, Start, Stop
 from monitors.listing import Listing
 from monitors.view import Condition, FeedState, PortfolioView
 from storage.commands import Command
@@ -94,6 +95,7 @@ class LiveCore:
         self._splits: list[tuple[str, str, str]] = []  # symbol, detail, session
         self._inputs = 0  # without starts and stops
         self._killed_by = ""
+        self._trading = True  # False: rows only warm up
         self._commands: list[str] = []  # ids of the newest ones
 
     @property
@@ -154,7 +156,7 @@ class LiveCore:
             case Plan():
                 self._change_to(given)
             case LiveRow():
-                self._take_row(given.bars)
+                self._take_row(given)
             case FeedStatus():
                 self._take_status(given)
             case Command():
@@ -184,6 +186,7 @@ class LiveCore:
                 "splits": [list(split) for split in self._splits],
                 "inputs": self._inputs,
                 "killed_by": self._killed_by,
+                "trading": self._trading,
                 "commands": self._commands,
             }
         )
@@ -201,28 +204,49 @@ class LiveCore:
         self._splits = [(symbol, detail, session) for symbol, detail, session in state["splits"]]
         self._inputs = state["inputs"]
         self._killed_by, self._commands = state["killed_by"], list(state["commands"])
-        book.kill_entries(bool(self._killed_by))
+        self._trading = state.get("trading", True)  # A snapshot without it traded from its first row on
+        self._bar_entries()
 
     def _install(self, plan: Plan, machine: Machine) -> None:
         self._plan, self._machine = plan, machine
         for kind in _KINDS:
             machine.loop.bus.subscribe(kind, self._events.append)
-        self._config_hash = hashlib.sha256(msgspec.msgpack.encode(plan)).hexdigest()[:16]
+        plain = msgspec.structs.asdict(plan)
+        if not plan.trade_from:
+            del plain["trade_from"]  # So that journals from before it was there are decided as they were
+        self._config_hash = hashlib.sha256(msgspec.msgpack.encode(plain)).hexdigest()[:16]
 
     def _change_to(self, plan: Plan) -> None:
         machine = self._assemble(plan)
         if self._machine is None:
             self._sessions = Sessions(len(plan.symbols))
+            self._trading = False
         else:
             _hand_over(self._machine, machine)
-        machine.book.kill_entries(bool(self._killed_by))
         self._install(plan, machine)
+        self._trading = self._trading or not plan.trade_from
+        self._bar_entries()
 
-    def _take_row(self, bars: Bars) -> None:
-        before = self._sessions.name
+    def _bar_entries(self) -> None:
+        """Let the book know whether it may buy."""
+        waiting = Reason.NONE if self._trading else Reason.WARM_UP
+        self.machine.book.bar_entries(Reason.KILL_SWITCH if self._killed_by else waiting)
+
+    def _is_to_be_traded(self, row: LiveRow) -> bool:
+        trade_from = "" if self._plan is None else self._plan.trade_from
+        return not row.backfilled if trade_from == LIVE else self._sessions.name >= trade_from
+
+    def _begin_trading(self) -> None:
+        self._trading = True
+        self._bar_entries()
+
+    def _take_row(self, row: LiveRow) -> None:
+        bars, before = row.bars, self._sessions.name
         self._sessions.advance(bars)
         if self._sessions.name != before:
             self._splits.clear()  # What is still wrong is said again
+        if not self._trading and self._is_to_be_traded(row):
+            self._begin_trading()
         run_inline(self.machine.loop.process(bars))
         self.machine.book.take(bars, self._events)
 
@@ -231,6 +255,8 @@ class LiveCore:
             self._splits.append((status.symbol, status.detail, self._sessions.name))
         elif status.kind in _FEED_STATES and not status.symbol:
             self._feed, self._feed_detail = _FEED_STATES[status.kind], status.detail
+        if status.kind == "connected" and self._plan is not None and self._plan.trade_from == LIVE:
+            self._begin_trading()  # Back-fill from here on is of outages, and of feeds that only poll
 
     def _take_command(self, command: Command) -> bool:
         """Do what a person asks. Returns False for what was done before."""
@@ -239,7 +265,7 @@ class LiveCore:
         self._commands = [*self._commands, command.id][-COMMANDS_REMEMBERED:]
         if command.name in ("halt", "resume"):
             self._killed_by = (command.by or "somebody") if command.name == "halt" else ""
-            self.machine.book.kill_entries(bool(self._killed_by))
+            self._bar_entries()
         else:
             self.machine.monitors.command(command.name, command.arguments)
         return True

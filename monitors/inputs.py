@@ -21,6 +21,9 @@ from storage.journal import Entry
 _PRICES = ("open", "high", "low", "close", "volume")
 
 
+LIVE = "live"  # `Plan.trade_from`: what follows the first back-fill is traded
+
+
 class Readings(NamedTuple):
     """What the process measured when it took an input."""
 
@@ -54,6 +57,7 @@ class Plan(Struct, frozen=True):
     positions: tuple[tuple[str, float, float, str], ...] | None = (
         None  # symbol, shares, cost, sector: watched
     )
+    trade_from: str = ""  # an ISO date, LIVE, or "" for the first row: until then signals buy nothing
 
 
 class Start(Struct, frozen=True):

@@ -24,6 +24,7 @@ from engine.events import (
     RISK_DTYPE,
     SIGNAL_DTYPE,
     TRADE_DTYPE,
+    Reason,
 )
 from engine.loop import DeskResult
 from engine.slab import ActionKind, Bars, Tape, Universe
@@ -149,7 +150,7 @@ class WatchedDesk:
             if amount == amount
         }
 
-    def kill_entries(self, on: bool) -> None:
+    def bar_entries(self, reason: Reason) -> None:
         """Nothing is ever bought here."""
 
     def state(self) -> dict[str, Any]:

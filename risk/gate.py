@@ -25,7 +25,7 @@ from engine.events import OrderType, Reason
 from engine.jit import step
 from risk.sizing import adv_usd, target_value
 
-KILL_SWITCH, HALTED_PORTFOLIO = int(Reason.KILL_SWITCH), int(Reason.HALTED_PORTFOLIO)
+HALTED_PORTFOLIO = int(Reason.HALTED_PORTFOLIO)
 M_GATE = int(Reason.M_GATE)
 ALREADY_HELD, PENDING_ORDER = int(Reason.ALREADY_HELD), int(Reason.PENDING_ORDER)
 STALE_SYMBOL, INVALID_STOP = int(Reason.STALE_SYMBOL), int(Reason.INVALID_STOP)
@@ -182,8 +182,8 @@ def gate_buy(state, out, params, tables, ts, a, signal, status, market):
     stop = initial_stop(signal.structure_stop, signal.stop_distance, ref, params.individual_stop)
     quantity = np.int64(0)
     binding = 0
-    if params.killed:
-        reason = KILL_SWITCH
+    if params.barred != 0:
+        reason = params.barred
     elif account.state != ACTIVE:
         reason = HALTED_PORTFOLIO
         value, limit = 1.0 - account.equity / account.hwm_risk, params.portfolio_stop

@@ -71,6 +71,14 @@ def monitor(
         Path | None,
         typer.Option(metavar="FILE", help="CSV of symbol, shares, cost, sector: watched, not traded."),
     ] = None,
+    trade_from: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATE",
+            help="First session that is traded; rows before it warm up. Default: of a live feed, what follows"
+            " the back-fill; of a replay, all.",
+        ),
+    ] = None,
     store: Annotated[
         Path | None, typer.Option(metavar="DIR", help="What the monitor keeps. Default: settings.")
     ] = None,
@@ -116,6 +124,7 @@ def monitor(
         feed=feed.value,
         speed=_speed(speed),
         positions=positions,
+        trade_from=trade_from,
         store=store,
         replay_journal=replay_journal,
         once=once,

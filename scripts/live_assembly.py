@@ -21,10 +21,17 @@ from engine.loop import Loop
 from engine.slab import Bars, Membership, Universe
 from monitors.book import DeskBook
 from monitors.core import Machine, run_inline
-from monitors.inputs import Plan
+from monitors.inputs import LIVE, Plan
 from monitors.monitoring import Monitors
 from monitors.watched import Held, WatchedDesk
-from scripts.assembly import BacktestRequest, build_strategies, desk_config, normalised_weights
+from scripts.assembly import (
+    BacktestRequest,
+    UsageError,
+    build_strategies,
+    day,
+    desk_config,
+    normalised_weights,
+)
 from scripts.sources import load_facts
 from strategies import registry
 
@@ -42,6 +49,7 @@ class MonitorRequest:
     feed: str = "replay"
     speed: float | None = None  # None: as fast as possible
     positions: Path | None = None
+    trade_from: str | None = None  # an ISO date; None: the feed's own
     store: Path | None = None
     replay_journal: Path | None = None
     once: bool = False
@@ -50,7 +58,7 @@ class MonitorRequest:
 
 def make_plan(request: MonitorRequest, settings: Settings, universe: Universe) -> Plan:
     """Return what to run on this universe. Raises UsageError, ConfigError and DataError."""
-    asked = request.history
+    asked, trade_from = request.history, _trade_from(request)
     strategies = build_strategies(
         asked.strategies, asked.params, asked.strategy_modules, settings.strategy_weights
     )
@@ -75,6 +83,7 @@ def make_plan(request: MonitorRequest, settings: Settings, universe: Universe) -
         settings={name: plain[name] for name in DECIDING},
         facts=_facts(asked, settings, universe, strategies),
         positions=_positions(request.positions),
+        trade_from=trade_from,
     )
 
 
@@ -119,6 +128,16 @@ def warm_up(plan: Plan, *, first: bool) -> None:
         compile_ahead([registry.create(name, **parameters) for name, parameters in plan.strategies])
     price = np.full((1, 1), 10.0)
     run_inline(loop.process(Bars(np.array([1]), price, price, price, price, 1000.0 * price)))
+
+
+def _trade_from(request: MonitorRequest) -> str:
+    """Return from when on there is trading: a replay is for trying, and trades what it replays."""
+    first = day(request.trade_from, "--trade-from")
+    if first is not None:
+        if request.positions is not None:
+            raise UsageError("--trade-from goes with a paper account; --positions are watched, not traded")
+        return first.isoformat()
+    return "" if request.feed == "replay" else LIVE
 
 
 class _FactsKeeper:

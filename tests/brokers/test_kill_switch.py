@@ -51,11 +51,11 @@ def reasons(rows, field="reason"):
 
 def test_no_signal_becomes_an_order_while_it_is_on():
     market = Market()
-    market.desk.kill_entries(True)
+    market.desk.bar_entries(Reason.KILL_SWITCH)
     done = market.session(signal_at(0, 1))
     assert reasons(done.rejections) == ["KILL_SWITCH"]
     assert len(done.orders) == 0
-    market.desk.kill_entries(False)
+    market.desk.bar_entries(Reason.NONE)
     assert len(market.session(signal_at(1, 1)).orders) == 1
 
 
@@ -64,7 +64,7 @@ def test_an_entry_that_waits_is_cancelled_before_it_can_fill(resting):
     market = Market()
     limit = {"order_type": float(OrderType.LIMIT), "limit": 5.0, "tif": float(Tif.GTC)} if resting else {}
     assert len(market.session(signal_at(0, 1, **limit)).orders) == 1
-    market.desk.kill_entries(True)
+    market.desk.bar_entries(Reason.KILL_SWITCH)
     done = market.session()
     assert len(done.fills) == 0
     assert reasons(done.orders, "end_reason") == ["KILL_SWITCH"]
@@ -74,7 +74,7 @@ def test_what_is_held_can_be_sold_while_it_is_on():
     market = Market()
     market.session(signal_at(0, 1))
     assert len(market.session().fills) == 1
-    market.desk.kill_entries(True)
+    market.desk.bar_entries(Reason.KILL_SWITCH)
     market.session(signal_at(2, -1))
     sold = market.session().fills
     assert sold["side"].tolist() == [-1]

@@ -151,6 +151,8 @@ def test_positions_are_watched(home, data, capsys):
         (["--speed", "-3"], 2, "--speed"),
         (["--feed", "yahoo", "--speed", "2"], 2, "--speed goes with --feed replay"),
         (["--strategies", "trond"], 2, "did you mean trend"),
+        (["--trade-from", "soon"], 2, "--trade-from must be a date such as 2020-01-31, was 'soon'"),
+        (["--trade-from", "2024-01-02", "--positions", "p.csv"], 2, "watched, not traded"),
         (["--positions", "nowhere.csv"], 65, "No such file"),
         (["--replay-journal", "nowhere"], 65, "no such store"),
     ],

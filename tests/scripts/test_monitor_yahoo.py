@@ -1,0 +1,69 @@
+"""`monitor --feed yahoo` as a person runs it, against a server on this machine that speaks Yahoo's chart API."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+
+from feeds.sessions import iso_day, trading_hours
+from scripts.cli import run
+from tests.feeds.yahoo_server import chart, yahoo_server
+
+SYMBOLS = ("AAAA", "BBBB", "CCCC")
+N_SESSIONS = 100
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # yfinance 1.7 on pandas 3.1
+
+
+def closed_sessions(n):
+    """Return the ISO dates of the newest sessions that have been over for an hour."""
+    today = int(time.time() // 86_400)
+    hours = trading_hours(today - 2 * n - 20, today)
+    return [iso_day(day) for day in hours.days[hours.closes < (time.time() - 3_600) * 1e9][-n:]]
+
+
+def waves(symbol, days):
+    """Return closes that rise and fall, so that a trend begins and ends several times."""
+    t, k = np.arange(len(days)), SYMBOLS.index(symbol)
+    close = (20 + 5 * k) * np.exp(0.001 * t + 0.18 * np.sin(2 * np.pi * (t / 45 + k / 4)))
+    return dict(zip(days, np.round(close, 2).tolist(), strict=True))
+
+
+@pytest.fixture
+def yahoo(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    days = closed_sessions(N_SESSIONS)
+    with yahoo_server() as server:
+        server.days = days
+        server.answer = lambda symbol, n: (200, chart(symbol, waves(symbol, days)))
+        for name, value in {
+            "TS_STREAM__ADDRESS": "null", "TS_MONITOR__HTTP_ADDRESS": "null",
+            "TS_DATA_SOURCES__YAHOO_URL": server.url, "TS_RISK_MANAGEMENT__ADV_CAP": "null",
+        }.items():  # fmt: skip
+            monkeypatch.setenv(name, value)
+        yield server
+
+
+def monitor(yahoo, capsys, *options):
+    command = ["monitor", "--feed", "yahoo", "--symbol", ",".join(SYMBOLS), "--strategies", "trend"]
+    code = run([*command, "--start", yahoo.days[0], "--store", "store", "--once", "--json", *options])
+    printed = capsys.readouterr()
+    assert code == 0, printed.err
+    return json.loads(printed.out)["counts"]
+
+
+def test_a_new_store_is_warmed_up_by_history_and_trades_none_of_it(yahoo, capsys):
+    counts = monitor(yahoo, capsys)
+    assert counts["rows"] == N_SESSIONS
+    assert counts["signals"] > 0
+    assert "orders" not in counts
+    assert run(["monitor", "--replay-journal", "store", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["identical"]
+
+
+def test_history_is_traded_from_a_day_that_is_asked_for(yahoo, capsys):
+    counts = monitor(yahoo, capsys, "--trade-from", yahoo.days[75])
+    assert counts["fills"] > 0
+    whole = monitor(yahoo, capsys, "--trade-from", yahoo.days[0], "--store", "whole")
+    assert whole["fills"] > counts["fills"]
