@@ -15,6 +15,7 @@ from engine.errors import SmallcapError
 from scripts import doctor_checks as checks
 from scripts.console import FAILURE, one_line
 from scripts.doctor_checks import Finding, State, guarded
+from scripts.interrupts import run_interruptible
 from scripts.tables import console, print_line
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def run_doctor(
     findings += guarded("data", lambda: checks.storage(settings, now_s))
     findings += guarded("kernels", checks.kernels)
     findings += guarded("monitor", lambda: checks.monitor(settings, now_s))
-    findings += asyncio.run(_outside(settings))
+    findings += run_interruptible(_outside(settings))
     if send_test_email:
         findings.append(_test_mail(settings))
     if json:

@@ -183,6 +183,7 @@ async def email(settings: Email) -> Finding:
     import aiosmtplib
 
     from engine.errors import ConfigError
+    from monitors.smtp import Client
     from scripts.mail import require_settings
 
     section, name = "e-mail", "server"
@@ -193,7 +194,7 @@ async def email(settings: Email) -> Finding:
     except ConfigError as error:
         return Finding(section, name, State.FAIL, one_line(str(error)), "complete the settings `email`")
     server = f"{settings.smtp_server}:{settings.smtp_port}"
-    client = aiosmtplib.SMTP(
+    client = Client(
         hostname=settings.smtp_server, port=settings.smtp_port, timeout=REACH_S,
         use_tls=settings.security == "tls", start_tls=settings.security == "starttls",
         validate_certs=settings.validate_certificates, local_hostname="localhost",
@@ -301,7 +302,7 @@ async def _reach(name: str, url: str) -> Finding:
             _, writer = await asyncio.open_connection(
                 parts.hostname, port, ssl=ssl.create_default_context() if secure else None
             )
-        writer.close()
+        writer.transport.abort()  # Closing would wait for the goodbye of TLS
     except (OSError, TimeoutError) as error:
         problem = one_line(getattr(error, "strerror", "") or str(error)) or f"no answer in {REACH_S:g} s"
         remedy = "cached data serve meanwhile; check the network or a proxy"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from email.message import EmailMessage
 from typing import TYPE_CHECKING
 
 from engine.errors import ConfigError, SmallcapError
+from scripts.interrupts import run_interruptible
 
 if TYPE_CHECKING:
     from config.settings import Email
@@ -34,7 +34,7 @@ def deliver(email: Email, message: EmailMessage) -> int:
 
     server = f"{email.smtp_server}:{email.smtp_port}"
     total = len(email.recipients)
-    failures = asyncio.run(send(email, message, email.recipients))
+    failures = run_interruptible(send(email, message, email.recipients))
     if not failures:
         return total
     reasons = {failure.reason for failure in failures.values()}

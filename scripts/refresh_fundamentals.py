@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -14,6 +13,7 @@ from scripts.app import INTERRUPTED
 from scripts.arguments import split_names
 from scripts.assembly import UsageError
 from scripts.console import FAILURE, note
+from scripts.interrupts import run_interruptible
 from scripts.progress import Progress
 from scripts.sources import read_symbols
 from scripts.tables import console, print_line
@@ -51,7 +51,7 @@ def run_refresh_fundamentals(
 
     interrupted = False
     try:
-        asyncio.run(work())
+        run_interruptible(work())
     except KeyboardInterrupt:
         interrupted = True
     known = {name: store.as_of(name, time.time_ns()) for name in (*outcome.fresh, *outcome.fetched)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import Counter
 from datetime import datetime
@@ -15,6 +14,7 @@ from config import load_settings
 from engine.errors import DataError, SmallcapError
 from scripts.assembly import UsageError, day
 from scripts.console import note
+from scripts.interrupts import run_interruptible
 from scripts.tables import print_line
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def download(url: str, service: str, sources: DataSources) -> bytes:
         async with Http(service, base, limit, patience=patience, timeout_s=sources.timeout_seconds) as http:
             return await http.get(parts.path, bytes, params=dict(parse_qsl(parts.query)))
 
-    return asyncio.run(ask())
+    return run_interruptible(ask())
 
 
 def _bytes(file: Path) -> bytes:

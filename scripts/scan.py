@@ -6,7 +6,6 @@ command goes on from there. With --as-of nothing is asked: only what was known o
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -21,6 +20,7 @@ from scripts.app import INTERRUPTED
 from scripts.arguments import split_names
 from scripts.assembly import UsageError, day
 from scripts.console import FAILURE, note
+from scripts.interrupts import run_interruptible
 from scripts.progress import Progress
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ def _ask(found: Candidates, settings: Settings, outcome: Outcome) -> None:
             with Progress(len(refresher.due(found.companies)), what="fundamentals") as progress:
                 await refresher.refresh(list(found.companies), outcome, count)
 
-    asyncio.run(work())
+    run_interruptible(work())
 
 
 def _screened(

@@ -21,6 +21,7 @@ from config import load_settings
 from engine.errors import ConfigError, DataError, SmallcapError
 from scripts.app import INTERRUPTED
 from scripts.console import FAILURE, note, report_error
+from scripts.interrupts import run_interruptible
 from scripts.progress import Progress
 from scripts.refresh_fundamentals import SEED, fundamentals_store, open_refresher
 from scripts.tables import print_line
@@ -75,7 +76,7 @@ def run_schedule(
 
     if run_once:
         try:
-            done = asyncio.run(cycle())
+            done = run_interruptible(cycle())
         except KeyboardInterrupt:
             note("interrupted: what was fetched is kept, the sector metadata stay as they were")
             return INTERRUPTED
@@ -84,7 +85,7 @@ def run_schedule(
     from universe.schedule import WallClock
 
     try:
-        asyncio.run(_loop(WallClock(plan), cycle, tell))
+        run_interruptible(_loop(WallClock(plan), cycle, tell))
     except KeyboardInterrupt:
         note("interrupted: what was fetched is kept")
         return INTERRUPTED

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from contextlib import nullcontext
@@ -19,6 +18,7 @@ from monitors.curve import ClientKeys, load_client, make_keys
 from monitors.subscriber import Notice, Subscriber
 from scripts.app import INTERRUPTED
 from scripts.console import note, one_line
+from scripts.interrupts import run_interruptible
 
 
 class SubscribeRequest(NamedTuple):
@@ -54,7 +54,7 @@ def run_subscribe(
         on_notice=_print_notice,
     )
     try:
-        asyncio.run(_follow(subscriber, request))
+        run_interruptible(_follow(subscriber, request))
     except KeyboardInterrupt:
         note(f"interrupted; to go on: --since {subscriber.position}")
         return INTERRUPTED

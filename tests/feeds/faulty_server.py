@@ -78,7 +78,7 @@ def faulty_server() -> Iterator[FaultyServer]:
 
         def _send(self, reply: Reply) -> None:
             if reply.hang:
-                server.over.wait(30)
+                server.over.wait(120)
                 raise OSError
             length = len(reply.body) * reply.repeat if reply.announced is None else reply.announced
             self.send_response(reply.status)

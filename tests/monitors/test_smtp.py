@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import shutil
 import socket
+import threading
 from email.message import EmailMessage
 
 import pytest
@@ -146,6 +148,41 @@ async def test_a_wrong_or_expired_certificate_gets_nothing(authority, monkeypatc
     assert "certificate" in failures[A].reason.lower()
     assert [c for c in server.commands if not c.startswith(("EHLO", "STARTTLS"))] == []
     assert server.received == []
+
+
+def says_no_goodbye(listener, context, over):
+    """Serve one session as SMTP servers do, and after QUIT keep the connection without a word of TLS."""
+    connection, _ = listener.accept()
+    with context.wrap_socket(connection, server_side=True) as secure, secure.makefile("rwb") as file:
+        file.write(b"220 test\r\n")
+        file.flush()
+        while (line := file.readline()) != b"QUIT\r\n":
+            file.write(b"354 go on\r\n" if line == b"DATA\r\n" else b"250 ok\r\n")
+            file.flush()
+            while line == b"DATA\r\n" and file.readline() != b".\r\n":
+                pass
+            if line == b"DATA\r\n":
+                file.write(b"250 kept\r\n")
+                file.flush()
+        file.write(b"221 bye\r\n")
+        file.flush()
+        over.wait(60)
+
+
+def test_no_connection_outlives_the_mail(authority, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        arguments = (listener, authority.server("IP:127.0.0.1"), over)
+        server = threading.Thread(target=says_no_goodbye, args=arguments)
+        server.start()
+        port = listener.getsockname()[1]
+        try:
+            assert asyncio.run(send(settings(port, security="tls"), note(), (A, B))) == {}
+            gc.collect()  # What is still open warns of it, which fails the test
+        finally:
+            over.set()
+            server.join()
 
 
 async def test_without_starttls_neither_mail_nor_login_goes_out(authority, monkeypatch):

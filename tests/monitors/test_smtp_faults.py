@@ -23,11 +23,11 @@ async def test_starttls_left_to_its_default_is_caught(monkeypatch):
     """Planted fault 11: `start_tls=None` goes on in the clear."""
     assert not await sent_in_the_clear()
 
-    class Trusting(smtp._Client):
+    class Trusting(smtp.Client):
         def __init__(self, **options):
             super().__init__(**{**options, "start_tls": None})
 
-    monkeypatch.setattr(smtp, "_Client", Trusting)
+    monkeypatch.setattr(smtp, "Client", Trusting)
     assert await sent_in_the_clear()
 
 
@@ -50,12 +50,12 @@ async def test_a_refusal_that_is_only_returned_and_ignored_is_caught(monkeypatch
     """Planted fault 12: one refusal of two raises nothing."""
     assert await states() == {A: "sent", B: "dead"}
 
-    class Careless(smtp._Client):
+    class Careless(smtp.Client):
         async def send_message(self, *arguments, **options):
             _, said = await super().send_message(*arguments, **options)
             return {}, said
 
-    monkeypatch.setattr(smtp, "_Client", Careless)
+    monkeypatch.setattr(smtp, "Client", Careless)
     assert await states() == {A: "sent", B: "sent"}
 
 

@@ -17,9 +17,11 @@ from tests.feeds.faulty_server import Asked, FaultyServer, Reply, faulty_server,
 from tests.feeds.test_alpha_vantage import DAILY, EARNINGS, OVERVIEW
 from tests.feeds.test_fundamentals_refresh import NO_FLOAT, bad
 from tests.feeds.yahoo_fundamentals_server import YahooAnswers, summary
+from tests.scripts.foreground import FOREGROUND
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # yfinance 1.7 on pandas 3.1
 CANARY = "canary-7f3a9"
+PATIENT = {"TS_DATA_SOURCES__TIMEOUT_SECONDS": "100"}  # Longer than a test waits for an interrupted command
 
 
 @pytest.fixture
@@ -205,12 +207,12 @@ def test_ctrl_c_keeps_what_was_fetched_and_does_not_wait_for_a_server_that_hangs
     answers(yahoo).on_summary = answer
     main = Path(__file__).parents[2] / "main.py"
     with subprocess.Popen(
-        [sys.executable, str(main), "refresh-fundamentals", "--symbols", "AAA,BBB,HANG,CCC", "--json"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [*FOREGROUND, str(main), "refresh-fundamentals", "--symbols", "AAA,BBB,HANG,CCC", "--json"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | PATIENT,
     ) as command:  # fmt: skip
         assert hangs.wait(60)
         command.send_signal(signal.SIGINT)
-        out, err = command.communicate(timeout=20)  # The request itself would go on for 30 s
+        out, err = command.communicate(timeout=60)
     assert command.returncode == 130
     document = json.loads(out)
     assert (document["fetched"], document["not_asked"]) == (["AAA", "BBB"], ["HANG", "CCC"])

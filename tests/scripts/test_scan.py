@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import json
+import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,8 +22,9 @@ from scripts.cli import run
 from scripts.sources import read_symbols
 from tests.feeds.faulty_server import Asked, FaultyServer, Reply, faulty_server, of
 from tests.feeds.yahoo_fundamentals_server import NOT_FOUND, SUMMARY, YahooAnswers, summary
+from tests.scripts.foreground import FOREGROUND
 from tests.scripts.test_email import Inbox, serve
-from tests.scripts.test_refresh_fundamentals import answers, environment
+from tests.scripts.test_refresh_fundamentals import PATIENT, answers, environment
 from universe.constituents import RUSSELL_2000, ConstituentStore
 from universe.screen_record import ScreenStore
 
@@ -163,12 +164,12 @@ def test_ctrl_c_keeps_what_was_fetched_and_the_next_scan_goes_on(yahoo, capsys) 
 
     answers(yahoo).on_summary = answer
     with subprocess.Popen(
-        [sys.executable, str(MAIN), "scan", "--symbols", "AAA,BBB,HANG,CCC"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [*FOREGROUND, str(MAIN), "scan", "--symbols", "AAA,BBB,HANG,CCC"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | PATIENT,
     ) as command:  # fmt: skip
         assert hangs.wait(60)
         command.send_signal(signal.SIGINT)
-        _, err = command.communicate(timeout=20)
+        _, err = command.communicate(timeout=60)
     assert command.returncode == 130
     assert "interrupted: 2 of 4 are known" in err
     assert not Path("data/universe/screens").exists()

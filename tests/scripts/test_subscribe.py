@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from scripts.cli import run
 from scripts.subscribe import as_json, as_line
 from tests.monitors.live_stream import Store, body_of, publishing
 from tests.monitors.test_wire import message
+from tests.scripts.foreground import FOREGROUND
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,8 +25,7 @@ def store(tmp_path: Path) -> Store:
 
 async def command(*arguments: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-c", "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
-        " from scripts.cli import main; raise SystemExit(main())", "subscribe", *arguments,
+        *FOREGROUND, str(ROOT / "main.py"), "subscribe", *arguments,
         cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
 

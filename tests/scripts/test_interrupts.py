@@ -1,0 +1,83 @@
+"""Ctrl-C ends a command, also when it comes at the worst moment."""
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from scripts.interrupts import run_interruptible
+
+ROOT = Path(__file__).parents[2]
+WAIT_FOR_EVER = """
+import asyncio, signal
+from scripts.interrupts import run_interruptible
+signal.signal(signal.SIGINT, signal.default_int_handler)
+try:
+    run_interruptible(asyncio.Event().wait())
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+async def value():
+    return 3
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+def test_a_ctrl_c_between_the_last_look_and_the_wait_is_not_lost(tmp_path):
+    shim = tmp_path / "late.so"
+    source = Path(__file__).with_name("late_interrupt.c")
+    subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", shim, source], check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", WAIT_FOR_EVER], cwd=ROOT, capture_output=True, text=True, check=False,
+        env=os.environ | {"LD_PRELOAD": str(shim)}, timeout=60,
+    )  # fmt: skip
+    assert done.stdout == "interrupted\n", done.stderr
+
+
+def test_what_the_work_returns_or_raises_comes_out():
+    async def failing():
+        raise LookupError("no")
+
+    assert run_interruptible(value()) == 3
+    with pytest.raises(LookupError):
+        run_interruptible(failing())
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_the_process_takes_signals_as_it_did_before(own):
+    async def work():
+        if own:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, int)
+
+    before = signal.getsignal(signal.SIGINT)
+    run_interruptible(work())
+    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_a_signal_handler_of_the_work_is_still_called_while_it_winds_up():
+    called = threading.Event()
+
+    async def work():
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, called.set)
+        task = asyncio.create_task(winds_up())
+        await asyncio.sleep(0)
+        return task
+
+    async def winds_up():
+        try:
+            await asyncio.Event().wait()
+        finally:
+            os.kill(os.getpid(), signal.SIGUSR1)
+            while not called.is_set():
+                await asyncio.sleep(0)
+
+    run_interruptible(work())
+    assert called.is_set()
