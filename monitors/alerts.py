@@ -1,9 +1,10 @@
 """Alerts: the rules, what is said when one fires, and the names under which it is said.
 
-1. An episode of (rule, subject) is numbered by the journal sequence of the event that began it, never by a
-   clock: replays, repeated ticks, restarts and reloads give the same keys.
+1. An episode of (rule, subject) is numbered by the row of bars in the journal on which it began, never by a
+   clock: replays, repeated rows, restarts, reloads and commands in between give the same keys.
 2. The key of an alert is hash(portfolio, rule, version, subject, episode); that of a notification adds the
-   transition: `KEY.fired`, `KEY.worse-2`, `KEY.repeat-1`, `KEY.resolved`.
+   transition: `KEY.fired`, `KEY.worse-2`, `KEY.repeat-1`, `KEY.resolved`. They are the same too, mailed or
+   not; only `KEY.repeat-after-silence-1` is there because of what a person said.
 3. A value that is not a number breaches every rule.
 """
 
@@ -29,17 +30,19 @@ class Rule(NamedTuple):
     calm: bool = False
     # A cause: never held back for another alert, and others are listed under it
     cause: bool = False
+    # Measured on bars: doubtful while the feed is, and never over before the next row
+    of_bars: bool = False
     version: int = 1  # grows when the meaning of its subjects or values changes
 
 
 RULES: dict[str, Rule] = {
-    "drawdown": Rule("Drawdown", "share", calm=True),
-    "portfolio_stop": Rule("Portfolio stop", "share"),
-    "sector": Rule("Sector concentration", "share", calm=True),
-    "single_name": Rule("Single-name concentration", "share", calm=True),
-    "stop_unfilled": Rule("Stop breached without a fill", "share"),
-    "reconciliation": Rule("Reconciliation", "bps"),
-    "stale_name": Rule("Stale held name", "sessions", calm=True),
+    "drawdown": Rule("Drawdown", "share", calm=True, of_bars=True),
+    "portfolio_stop": Rule("Portfolio stop", "share", of_bars=True),
+    "sector": Rule("Sector concentration", "share", calm=True, of_bars=True),
+    "single_name": Rule("Single-name concentration", "share", calm=True, of_bars=True),
+    "stop_unfilled": Rule("Stop breached without a fill", "share", of_bars=True),
+    "reconciliation": Rule("Reconciliation", "bps", of_bars=True),
+    "stale_name": Rule("Stale held name", "sessions", calm=True, of_bars=True),
     "suspected_split": Rule("Suspected split", "state"),
     "regime": Rule("Market regime", "state"),
     "feed": Rule("Data feed", "state", cause=True),
@@ -98,9 +101,11 @@ class Transition(Struct, frozen=True, kw_only=True):
     rule: str
     version: int
     subject: str
-    episode: int  # journal sequence of the event that began it
+    episode: int  # number of the row of bars on which it began
     key: str
-    label: str  # "fired", "worse-LEVEL", "unknown" (no number any more), "repeat-N", "resolved", "noticed"
+    # "fired", "worse-LEVEL", "unknown" (no number any more), "repeat-N", "repeat-after-silence-N", "resolved",
+    # or "noticed"
+    label: str
     severity: Severity  # the highest of the episode
     mail: bool
     held_back: str = ""  # why it is not mailed, "" if it is

@@ -36,7 +36,7 @@ from feeds.live import FeedStatus, LiveRow
 from monitors.alerts import Transition
 from monitors.book import Book, Sessions
 from monitors.drawdown import DrawdownTracker
-from monitors.inputs import LIVE, Input, Plan, Readings, Start, Stop
+from monitors.inputs import LIVE, Input, Plan, Readings
 from monitors.listing import Listing
 from monitors.view import Condition, FeedState, PortfolioView
 from storage.commands import Command
@@ -93,7 +93,7 @@ class LiveCore:
         self._feed: FeedState = "connected"
         self._feed_detail = ""
         self._splits: list[tuple[str, str, str]] = []  # symbol, detail, session
-        self._inputs = 0  # without starts and stops
+        self._rows = 0  # taken
         self._killed_by = ""
         self._trading = True  # False: rows only warm up
         self._commands: list[str] = []  # ids of the newest ones
@@ -151,7 +151,6 @@ class LiveCore:
     def apply(self, given: Input, readings: Readings) -> Outcome:
         """Take the next input."""
         self._events.clear()
-        repeated = False
         match given:
             case Plan():
                 self._change_to(given)
@@ -160,11 +159,9 @@ class LiveCore:
             case FeedStatus():
                 self._take_status(given)
             case Command():
-                repeated = not self._take_command(given)
+                self._take_command(given)
         if self._machine is None:
             return Outcome((), (), None, _digest((), ()))
-        if not isinstance(given, Start | Stop) and not repeated:
-            self._inputs += 1  # Episodes are numbered by it: alike with and without a crash
         view = self._view(readings)
         transitions = self.machine.monitors.evaluate(view)
         events = tuple(
@@ -184,7 +181,7 @@ class LiveCore:
                 "sessions": self._sessions.state(),
                 "feed": [self._feed, self._feed_detail],
                 "splits": [list(split) for split in self._splits],
-                "inputs": self._inputs,
+                "rows": self._rows,
                 "killed_by": self._killed_by,
                 "trading": self._trading,
                 "commands": self._commands,
@@ -202,7 +199,7 @@ class LiveCore:
         self._sessions.restore(state["sessions"])
         self._feed, self._feed_detail = state["feed"]
         self._splits = [(symbol, detail, session) for symbol, detail, session in state["splits"]]
-        self._inputs = state["inputs"]
+        self._rows = state.get("rows", state.get("inputs"))  # Older snapshots count inputs: at least as many
         self._killed_by, self._commands = state["killed_by"], list(state["commands"])
         self._trading = state.get("trading", True)  # A snapshot without it traded from its first row on
         self._bar_entries()
@@ -242,6 +239,7 @@ class LiveCore:
 
     def _take_row(self, row: LiveRow) -> None:
         bars, before = row.bars, self._sessions.name
+        self._rows += 1  # Episodes are numbered by it: alike whatever else was journalled
         self._sessions.advance(bars)
         if self._sessions.name != before:
             self._splits.clear()  # What is still wrong is said again
@@ -258,17 +256,16 @@ class LiveCore:
         if status.kind == "connected" and self._plan is not None and self._plan.trade_from == LIVE:
             self._begin_trading()  # Back-fill from here on is of outages, and of feeds that only poll
 
-    def _take_command(self, command: Command) -> bool:
-        """Do what a person asks. Returns False for what was done before."""
+    def _take_command(self, command: Command) -> None:
+        """Do what a person asks, once."""
         if command.id in self._commands:
-            return False  # The process died between the commit and removing the file
+            return  # The process died between the commit and removing the file
         self._commands = [*self._commands, command.id][-COMMANDS_REMEMBERED:]
         if command.name in ("halt", "resume"):
             self._killed_by = (command.by or "somebody") if command.name == "halt" else ""
             self._bar_entries()
         else:
             self.machine.monitors.command(command.name, command.arguments)
-        return True
 
     def _view(self, readings: Readings) -> PortfolioView:
         loop, book, _ = self.machine
@@ -279,7 +276,7 @@ class LiveCore:
             missing = tuple(symbols[s] for s in np.flatnonzero(expected & (sessions.missed() > 0)).tolist())
         cash, equity = book.money_micro()
         return PortfolioView(
-            journal_seq=self._inputs,
+            row_seq=self._rows,
             now_ns=readings.now_ns,
             ts_ns=max(loop.last_ts_ns, 0),
             session=sessions.name,

@@ -7,7 +7,8 @@ import sqlite3
 
 from msgspec import Struct, msgpack
 
-from monitors.alert_book import OpenAlert, Silence
+from monitors.episodes import OpenAlert
+from monitors.silences import Silence
 
 SCHEMA: tuple[str, ...] = (
     "CREATE TABLE IF NOT EXISTS alert_listing (id INTEGER PRIMARY KEY CHECK (id = 1), payload BLOB NOT NULL)",

@@ -12,11 +12,12 @@ from math import nan
 from typing import Any
 
 from config.settings import Monitoring, Settings
-from monitors.alert_book import AlertBook, Background, Silence
+from monitors.alert_book import AlertBook, Background
 from monitors.alerts import Reading, Severity, Transition
 from monitors.concentration import check_limits, name_readings, sector_readings
 from monitors.drawdown import DrawdownTracker
 from monitors.listing import Listing
+from monitors.silences import Silence
 from monitors.staleness import degraded_readings, feed_readings, stale_name_readings
 from monitors.stops import portfolio_stop_readings, reconciliation_readings, unfilled_stop_readings
 from monitors.view import PortfolioView
@@ -63,14 +64,14 @@ class Monitors:
             self._book.acknowledge(arguments.get("key", ""))
         elif name == "silence" and rule and until_ns.isdecimal() and len(until_ns) < 20:
             reason = arguments.get("reason", "")
-            self._book.silence(Silence(rule, subject, min(int(until_ns), NS_MAX), reason))
+            self._book.silences.add(Silence(rule, subject, min(int(until_ns), NS_MAX), reason))
         elif name == "unsilence":
-            self._book.unsilence(rule, subject)
+            self._book.silences.end(rule, subject)
 
     @property
     def listing(self) -> Listing:
         """The open alerts, worst first, and the silences: for `monitors.listing.save`, when one changed."""
-        return Listing(self._now_ns, self._book.open, self._book.silences)
+        return Listing(self._now_ns, self._book.open, list(self._book.silences.held))
 
     @property
     def drawdown(self) -> DrawdownTracker:

@@ -60,7 +60,7 @@ class Condition(NamedTuple):
 class PortfolioView(NamedTuple):
     """The portfolio as of `ts_ns`."""
 
-    journal_seq: int  # of the event that made the view; numbers the episodes
+    row_seq: int  # rows of bars taken, the newest included; numbers the episodes
     now_ns: int  # the clock's reading that was journalled with the event
     ts_ns: int  # newest complete row; when its values were known
     session: str  # of that row, 2026-11-20

@@ -177,7 +177,7 @@ class Alert(Body, frozen=True, kw_only=True, gc=False, tag="alert", tag_field="f
     subject: Text
     portfolio: Text
     key: Name  # names the notification: the same in mail and stream, and when it is sent again
-    label: Name  # fired, worse-N, repeat-N, resolved
+    label: Name  # as of `monitors.alerts.Transition`
     severity: Literal["info", "warning", "critical"]
     value: Number | None  # null: could not be computed, which is a breach
     threshold: Number | None

@@ -20,9 +20,10 @@ from typing import Any
 from config.loader import load_settings
 from engine.errors import SmallcapError
 from monitors import heartbeat, listing
-from monitors.alert_book import OpenAlert, Silence
 from monitors.alerts import RULES
+from monitors.episodes import OpenAlert
 from monitors.listing import Listing
+from monitors.silences import Silence
 from monitors.wording import clean, moment, number, span
 from scripts.store import store_dir
 from scripts.tables import console, print_line

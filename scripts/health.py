@@ -133,7 +133,7 @@ def _view(i: int, row: EquityRow, stored: Sequence[StoredPosition], flow_micro: 
     equity_micro = round(row.equity_usd * MICRO)
     cash_micro = equity_micro - round(sum(position.value_micro for position in held))
     return PortfolioView(
-        journal_seq=i, now_ns=ts_ns, ts_ns=ts_ns, session=row.session, equity_micro=equity_micro,
+        row_seq=i, now_ns=ts_ns, ts_ns=ts_ns, session=row.session, equity_micro=equity_micro,
         cash_micro=cash_micro, positions=held, flow_micro=flow_micro,
     )  # fmt: skip
 

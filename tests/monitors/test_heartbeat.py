@@ -9,9 +9,10 @@ import pytest
 
 from engine.clock import ManualClock
 from monitors import heartbeat
-from monitors.alert_book import OpenAlert, Silence
+from monitors.episodes import OpenAlert
 from monitors.heartbeat import Heartbeat, Report, check, daily_report, keep_alive, write
 from monitors.listing import Listing
+from monitors.silences import Silence
 from tests.monitors.post import START_NS
 
 MINUTE_NS = 60 * 1_000_000_000

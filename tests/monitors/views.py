@@ -22,7 +22,7 @@ def view(day: int, equity_usd: float | None, *, hour: float = 0.0, seq: int | No
     equity_micro = None if equity_usd is None else round(equity_usd * MICRO)
     positions = changes.get("positions", ())
     known = {
-        "journal_seq": day if seq is None else seq,
+        "row_seq": day if seq is None else seq,
         "now_ns": now_ns,
         "ts_ns": START_NS + day * DAY_NS,
         "session": session_of(day),
