@@ -17,7 +17,7 @@ import resource
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from itertools import islice
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -114,7 +114,10 @@ class Publisher:
         self._monitor = waiting.socket(zmq.PAIR)
         self._pub.monitor(_MONITOR, _WATCHED)
         self._monitor.connect(_MONITOR)
+        self._door = ExitStack()
         try:
+            if self._doorkeeper is not None:  # Before the sockets are open: who comes first is not sent away
+                self._door.enter_context(self._doorkeeper)
             for socket in (self._pub, self._router):
                 socket.maxmsgsize = INBOUND_BYTES
                 socket.handshake_ivl = 5_000
@@ -140,6 +143,7 @@ class Publisher:
         self._close(linger_ms=1_000)
 
     def _close(self, linger_ms: int) -> None:
+        self._door.close()
         self._pub.disable_monitor()
         self._monitor.close(linger=0)
         self._router.close(linger=0)
@@ -161,10 +165,9 @@ class Publisher:
 
     async def run(self) -> None:
         """Send bars and heartbeats and answer requests until cancelled."""
-        with self._doorkeeper or nullcontext():
-            async with asyncio.TaskGroup() as group:
-                for task in (self._send_bars, self._beat, self._greet, self._answer, self._watch_peers):
-                    group.create_task(task())
+        async with asyncio.TaskGroup() as group:
+            for task in (self._send_bars, self._beat, self._greet, self._answer, self._watch_peers):
+                group.create_task(task())
 
     def reload_clients(self) -> None:
         """Read the directory of admitted clients again."""

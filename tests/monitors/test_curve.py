@@ -20,7 +20,7 @@ from monitors.publisher import Publisher
 from monitors.stream_log import Identity
 from monitors.subscriber import Subscriber
 from scripts.cli import run
-from tests.monitors.live_stream import Store, publishing
+from tests.monitors.live_stream import Store, connect, publishing
 
 
 @pytest.fixture
@@ -74,6 +74,25 @@ async def test_an_admitted_key_is_served_with_the_stream_and_what_it_missed(stor
         assert (await anext(messages)).seq == 6
         await messages.aclose()  # type: ignore[attr-defined]
         assert publisher.stats().rejected_peers == 0
+
+
+async def test_who_comes_before_the_publisher_runs_is_let_in_and_not_sent_away(store, server):
+    alice = client(server, "alice", admitted=True)
+    bars, clock, identity = store.bars, SystemClock(), Identity("stream-of-tests", 1)
+    async with Publisher(
+        "tcp://127.0.0.1:0", 0, connect(store.path), identity, bars, clock, server
+    ) as publisher:
+        with zmq.asyncio.Context.instance().socket(zmq.SUB) as early:
+            early.linger = 0
+            curve.protect_client(early, alice)
+            early.connect(publisher.address)
+            early.subscribe("")
+            assert not await early.poll(300)  # Time enough to be sent away
+            running = asyncio.create_task(publisher.run())
+            assert await early.poll(20_000)
+            assert publisher.stats().rejected_peers == 0
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_an_unknown_key_is_not_served(store, server):
