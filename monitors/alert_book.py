@@ -149,10 +149,14 @@ class AlertBook:
     def _judge(
         self, reading: Reading, view: PortfolioView, background: Callable[[Reading], Background]
     ) -> list[Transition]:
-        reading = reading._replace(subject=_storable(reading.subject), detail=_storable(reading.detail))
+        if not (reading.subject.isascii() and reading.detail.isascii()):
+            reading = reading._replace(subject=_storable(reading.subject), detail=_storable(reading.detail))
         place, now_ns = (reading.rule, reading.subject), view.now_ns
         alert = self._alerts.get(place)
         if alert is None:
+            if not episodes.levels_passed(reading):  # Most readings of a row
+                self._follow(place, reading.value, view.session)
+                return []
             alert = OpenAlert(rule=reading.rule, subject=reading.subject)
         said = []
         if alert.open and episodes.is_over(alert, self._pace, now_ns):

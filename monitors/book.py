@@ -18,7 +18,7 @@ from brokers.desk import Desk
 from engine.desk import MICRO
 from engine.events import CashFlows, Fills, Reason
 from engine.slab import ActionKind, Bars, Universe
-from monitors.view import Account, AccountState, Position
+from monitors.view import Account, AccountState, Positions, Profits
 from risk.sectors import sector_key
 
 Int = NDArray[np.int64]
@@ -88,13 +88,15 @@ class Book(Protocol):
     """What the core needs of a portfolio."""
 
     def take(self, bars: Bars, events: Iterable[object]) -> None: ...
-    def positions(self, sessions: Sessions) -> tuple[Position, ...]: ...
+    def holdings(self, sessions: Sessions) -> tuple[Positions, Mapping[str, int]]:
+        """Return what is held, and what each symbol has earned, micro-dollars."""
+        ...
+
     def account_states(self) -> tuple[Account, ...]: ...
     def money_micro(self) -> tuple[int, int | None]:
         """Return (cash, equity); an equity that cannot be computed is None."""
         ...
 
-    def profits_micro(self) -> dict[str, int]: ...
     def bar_entries(self, reason: Reason) -> None: ...
     def state(self) -> dict[str, Any]: ...
     def restore(self, state: Mapping[str, Any]) -> None: ...
@@ -134,32 +136,29 @@ class DeskBook:
                 rows = event.rows[event.rows["symbol"] >= 0]
                 np.add.at(self._cash_micro, rows["symbol"], rows["amount_micro"])
 
-    def positions(self, sessions: Sessions) -> tuple[Position, ...]:
-        """Return what is held, by account and symbol."""
+    def holdings(self, sessions: Sessions) -> tuple[Positions, Mapping[str, int]]:
+        """Return what is held, by account and symbol, and what each symbol ever traded has earned, realised
+        and not, after fees."""
         accounts, columns = self._held()
-        lots = self._desk.book.lots[accounts, columns]
-        quantity = lots["quantity"]
-        values = zip(
-            columns.tolist(),
-            lots["strategy"].tolist(),
-            (quantity / self._units).tolist(),
-            (lots["cost"] / MICRO * (quantity / lots["bought"])).tolist(),
-            lots["mark"].tolist(),
-            lots["stop"].tolist(),
-            sessions.missed()[columns].tolist(),
-            sessions.last_ts_ns[columns].tolist(),
-            strict=True,
+        lots, at = self._desk.book.lots, (accounts, columns)
+        quantity, stop = lots["quantity"][at], lots["stop"][at]
+        named = columns.tolist()
+        positions = Positions(
+            [self._symbols[s] for s in named],
+            [self._strategies[strategy] for strategy in lots["strategy"][at].tolist()],
+            [self._sectors[s] for s in named],
+            quantity / self._units,
+            lots["cost"][at] / MICRO * (quantity / lots["bought"][at]),
+            lots["mark"][at],
+            stop,
+            ~np.isnan(stop),
+            sessions.missed()[columns],
+            sessions.last_ts_ns[columns],
         )
-        symbols, strategies, sectors = self._symbols, self._strategies, self._sectors
-        return tuple(
-            [
-                Position(
-                    symbols[s], strategies[strategy], sectors[s], shares, cost, mark,
-                    stop if stop == stop else None, missed, last_ts_ns,
-                )
-                for s, strategy, shares, cost, mark, stop, missed, last_ts_ns in values
-            ]
-        )  # fmt: skip
+        value = positions.value_micro
+        profit = self._cash_micro.copy()
+        np.add.at(profit, columns, np.where(np.isnan(value), 0.0, value).astype(np.int64))
+        return positions, Profits(self._traded_names, profit[self._traded])
 
     def account_states(self) -> tuple[Account, ...]:
         """Return every account with its portfolio stop."""
@@ -173,15 +172,6 @@ class DeskBook:
     def money_micro(self) -> tuple[int, int | None]:
         rows = self._desk.book.accounts
         return int(rows["cash"].sum()), int(rows["equity"].sum())
-
-    def profits_micro(self) -> dict[str, int]:
-        """Return what each symbol ever traded has earned, realised and not, after fees."""
-        accounts, columns = self._held()
-        lots = self._desk.book.lots[accounts, columns]
-        value = np.rint(lots["quantity"] / self._units * lots["mark"] * MICRO)
-        profit = self._cash_micro.copy()
-        np.add.at(profit, columns, np.where(np.isnan(value), 0.0, value).astype(np.int64))
-        return dict(zip(self._traded_names, profit[self._traded].tolist(), strict=True))
 
     def bar_entries(self, reason: Reason) -> None:
         self._desk.bar_entries(reason)

@@ -6,7 +6,7 @@ original tool went by, is told beside it: the two differ whenever cash is held.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from math import nan
 
 from config.settings import Monitoring, RiskManagement
@@ -25,22 +25,17 @@ def check_limits(risk: RiskManagement) -> None:
 
 
 def sector_readings(
-    view: PortfolioView,
-    values_micro: Sequence[float],
-    watched: Container[Subject],
-    risk: RiskManagement,
-    monitoring: Monitoring,
+    view: PortfolioView, watched: Collection[Subject], risk: RiskManagement, monitoring: Monitoring
 ) -> Iterator[Reading]:
     """Yield the share of every sector held that has a limit and is not clear of it, in order of name.
 
-    values_micro: of each position of the view. watched: subjects to be measured even if they are clear.
+    watched: subjects to be measured even if they are clear.
     """
     limits = risk.sector_limits
     if limits is None:
         return
-    totals: dict[str, float] = {}
-    for position, value in zip(view.positions, values_micro, strict=True):
-        totals[position.sector] = totals.get(position.sector, 0.0) + value
+    values_micro = view.positions.values_micro
+    totals = _totals(view.positions.sector, values_micro)
     for sector in sorted(totals):
         limit = limits.get(sector, limits[OTHER])
         if limit is None:
@@ -55,12 +50,12 @@ def sector_readings(
             clear_gap=monitoring.sector_clear,
             inclusive=False,
             detail=f"{of_invested} of what is invested",
-            positions=_largest(view, values_micro, "sector", sector),
+            positions=_largest(view, view.positions.sector, sector),
         )  # fmt: skip
 
 
 def name_readings(
-    view: PortfolioView, values_micro: Sequence[float], watched: Container[Subject], monitoring: Monitoring
+    view: PortfolioView, watched: Collection[Subject], monitoring: Monitoring
 ) -> Iterator[Reading]:
     """Yield the share of every name that is not clear of the lowest level, whoever holds it, by symbol."""
     known = (("warning", monitoring.single_name_warn), ("critical", monitoring.single_name_critical))
@@ -69,18 +64,20 @@ def name_readings(
         return
     severities, levels = zip(*steps, strict=True)
     clear = levels[0] - monitoring.single_name_clear
-    totals: dict[str, float] = {}
-    for position, value in zip(view.positions, values_micro, strict=True):
-        totals[position.symbol] = totals.get(position.symbol, 0.0) + value
-    for symbol in sorted(totals):
-        of_equity = share(totals[symbol], view.equity_micro)
-        if of_equity <= clear and ("single_name", symbol) not in watched:
-            continue
+    totals = _totals(view.positions.symbol, view.positions.values_micro)
+    equity_micro = float(view.equity_micro or 0)
+    whole = equity_micro if equity_micro > 0.0 else nan
+    shares = {symbol: total / whole for symbol, total in totals.items()}
+    heavy = [symbol for symbol, of_equity in shares.items() if not of_equity <= clear]
+    heavy += [
+        symbol for rule, symbol in watched if rule == "single_name" and shares.get(symbol, nan) <= clear
+    ]
+    for symbol in sorted(heavy):
         yield Reading(
-            "single_name", symbol, of_equity, levels, severities,
+            "single_name", symbol, shares[symbol], levels, severities,
             clear_gap=monitoring.single_name_clear,
             inclusive=False,
-            positions=_largest(view, values_micro, "symbol", symbol),
+            positions=_largest(view, view.positions.symbol, symbol),
         )  # fmt: skip
 
 
@@ -89,11 +86,17 @@ def share(value_micro: float, equity_micro: int | None) -> float:
     return value_micro / equity_micro if equity_micro is not None and equity_micro > 0 else nan
 
 
-def _largest(
-    view: PortfolioView, values_micro: Sequence[float], field: str, name: str
-) -> tuple[Contribution, ...]:
-    """Return the largest of the positions whose field has that name; those of unknown value first."""
-    valued = zip(values_micro, view.positions, strict=True)
-    held = [(value, one) for value, one in valued if getattr(one, field) == name]
-    held.sort(key=lambda pair: (pair[0] == pair[0], -pair[0], pair[1].symbol))
-    return tuple(Contribution(one.symbol, value / MICRO) for value, one in held[:POSITIONS_SHOWN])
+def _totals(names: Sequence[str], values_micro: Sequence[float]) -> dict[str, float]:
+    totals: dict[str, float] = {}
+    for name, value in zip(names, values_micro, strict=True):
+        totals[name] = totals.get(name, 0.0) + value
+    return totals
+
+
+def _largest(view: PortfolioView, names: Sequence[str], name: str) -> tuple[Contribution, ...]:
+    """Return the largest of the positions that have that one of `names`; those of unknown value first."""
+    positions = view.positions
+    columns = zip(names, positions.values_micro, positions.symbol, strict=True)
+    held = [(value, symbol) for its_name, value, symbol in columns if its_name == name]
+    held.sort(key=lambda pair: (pair[0] == pair[0], -pair[0], pair[1]))
+    return tuple(Contribution(symbol, value / MICRO) for value, symbol in held[:POSITIONS_SHOWN])

@@ -275,6 +275,7 @@ class LiveCore:
         if sessions.complete:
             missing = tuple(symbols[s] for s in np.flatnonzero(expected & (sessions.missed() > 0)).tolist())
         cash, equity = book.money_micro()
+        positions, profits_micro = book.holdings(sessions)
         return PortfolioView(
             row_seq=self._rows,
             now_ns=readings.now_ns,
@@ -282,8 +283,8 @@ class LiveCore:
             session=sessions.name,
             equity_micro=equity,
             cash_micro=cash,
-            positions=book.positions(sessions),
-            profits_micro=book.profits_micro(),
+            positions=positions,
+            profits_micro=profits_micro,
             accounts=book.account_states(),
             n_expected=int(np.count_nonzero(expected)) if sessions.complete else 0,
             missing=missing,

@@ -33,7 +33,7 @@ class DrawdownTracker:
         self._peak_session = ""
         self._trough = math.inf
         self._trough_session = ""
-        self._profits_at_peak: dict[str, int] = {}
+        self._profits_at_peak: Mapping[str, int] = {}
         self.ended: Episode | None = None  # with the newest close
 
     @property
@@ -58,7 +58,8 @@ class DrawdownTracker:
     ) -> None:
         """Take a close; `ended` is the episode that ends with it.
 
-        `flow_micro` and `profits_micro` are totals since the beginning, as in `PortfolioView`.
+        `flow_micro` and `profits_micro` are totals since the beginning, as in `PortfolioView`. The
+        latter is kept and must not change.
         """
         flow = flow_micro - self._flow_micro
         moved = flow != 0 or equity_micro != self._equity_micro
@@ -80,15 +81,17 @@ class DrawdownTracker:
 
     def contributors(self, profits_micro: Mapping[str, int]) -> tuple[Contribution, ...]:
         """Return the symbols that lost most since the peak, worst first; those that gained are left out."""
+        before = self._profits_at_peak
         lost = [
-            (profit - self._profits_at_peak.get(symbol, 0), symbol)
+            (profit - before.get(symbol, 0), symbol)
             for symbol, profit in profits_micro.items()
-            if profit < self._profits_at_peak.get(symbol, 0)
+            if profit < before.get(symbol, 0)
         ]
         return tuple(Contribution(symbol, n / MICRO) for n, symbol in sorted(lost)[:TOP_CONTRIBUTORS])
 
     def state(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "ended"}
+        state = {name: value for name, value in vars(self).items() if name != "ended"}
+        return state | {"_profits_at_peak": dict(self._profits_at_peak)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         for name, value in state.items():
@@ -109,4 +112,4 @@ class DrawdownTracker:
             )
         self._peak, self._peak_session = self._price, session
         self._trough, self._trough_session = math.inf, ""
-        self._profits_at_peak = dict(profits_micro)
+        self._profits_at_peak = profits_micro

@@ -185,6 +185,8 @@ def _go_on(alert: OpenAlert, reading: Reading, passed: int, pace: Pace, moment: 
 
 
 def _passed(reading: Reading, value: float) -> int:
+    if value < reading.levels[0] - EPSILON:
+        return 0  # Most readings; levels ascend
     if reading.inclusive:
         return sum(value >= level - EPSILON for level in reading.levels)
     return sum(value > level + EPSILON for level in reading.levels)

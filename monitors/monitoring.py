@@ -92,7 +92,6 @@ class Monitors:
         self._book.restore(state)
 
     def _readings(self, view: PortfolioView) -> Iterator[Reading]:
-        values_micro = [position.value_micro for position in view.positions]
         watched = self._book.watched
         yield from feed_readings(view, self._monitoring)  # First: the others are listed under them
         yield from degraded_readings(view, self._monitoring)
@@ -100,9 +99,9 @@ class Monitors:
             yield self._drawdown_reading(view)
         yield from portfolio_stop_readings(view, self._risk)
         yield from unfilled_stop_readings(view, watched)
-        yield from reconciliation_readings(view, values_micro, self._monitoring)
-        yield from sector_readings(view, values_micro, watched, self._risk, self._monitoring)
-        yield from name_readings(view, values_micro, watched, self._monitoring)
+        yield from reconciliation_readings(view, self._monitoring)
+        yield from sector_readings(view, watched, self._risk, self._monitoring)
+        yield from name_readings(view, watched, self._monitoring)
         yield from stale_name_readings(view, watched, self._monitoring)
 
     def _drawdown_reading(self, view: PortfolioView) -> Reading:

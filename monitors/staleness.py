@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Collection, Iterator
 
 from config.settings import Monitoring
 from monitors.alerts import Reading, Subject, on_or_off
@@ -13,7 +13,7 @@ _NAMES_SHOWN = 10
 
 
 def stale_name_readings(
-    view: PortfolioView, watched: Container[Subject], monitoring: Monitoring
+    view: PortfolioView, watched: Collection[Subject], monitoring: Monitoring
 ) -> Iterator[Reading]:
     """Yield how many sessions a held name has gone without a bar, where it lacks one."""
     known = (
@@ -24,10 +24,14 @@ def stale_name_readings(
     if not steps:
         return
     severities, levels = zip(*steps, strict=True)
-    missed = {one.symbol: one.missed_sessions for one in view.positions}
-    for symbol, sessions in sorted(missed.items()):
-        if sessions == 0 and ("stale_name", symbol) not in watched:
-            continue
+    held = view.positions
+    open_ones = {symbol for rule, symbol in watched if rule == "stale_name"}
+    if not open_ones and not held.missed_sessions.any():
+        return
+    missed = dict(zip(held.symbol, held.missed_sessions.tolist(), strict=True))
+    stale = {symbol for symbol, sessions in missed.items() if sessions > 0 or symbol in open_ones}
+    for symbol in sorted(stale):
+        sessions = missed[symbol]
         # Only a fresh bar ends it
         yield Reading("stale_name", symbol, float(sessions), levels, severities, clear_gap=levels[0])
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from math import nan
+
+import numpy as np
 
 from config.settings import Monitoring, RiskManagement
 from monitors.alerts import Contribution, Reading, Subject
@@ -13,24 +15,27 @@ from monitors.view import MICRO, PortfolioView
 BPS = 10_000.0
 
 
-def unfilled_stop_readings(view: PortfolioView, watched: Container[Subject]) -> Iterator[Reading]:
+def unfilled_stop_readings(view: PortfolioView, watched: Collection[Subject]) -> Iterator[Reading]:
     """Yield how far the close of a lot is below its stop, as a fraction of it, where it is not above.
 
     The broker sells inside the bar that reaches a stop. A lot held at a close at or below it was not sold:
     there was too little volume, or nobody sells for this portfolio.
     """
-    for one in view.positions:
-        stop, mark = one.stop_usd, one.mark_usd
-        if stop is None:
-            continue
-        subject = f"{one.symbol}/{one.strategy}" if one.strategy else one.symbol
+    held = view.positions
+    reached = held.has_stop & ~(held.mark_usd > held.stop_usd)
+    if any(rule == "stop_unfilled" for rule, _ in watched):
+        reached = held.has_stop  # One that is above its stop again may be among them
+    for i in np.flatnonzero(reached).tolist():
+        symbol, strategy = held.symbol[i], held.strategy[i]
+        stop, mark, shares = held.stop_usd[i].item(), held.mark_usd[i].item(), held.quantity[i].item()
+        subject = f"{symbol}/{strategy}" if strategy else symbol
         if mark > stop and ("stop_unfilled", subject) not in watched:
             continue
         below = (stop - mark) / stop if stop != 0.0 else nan
         yield Reading(
             "stop_unfilled", subject, below, (0.0,), ("critical",),
-            detail=f"close {mark:,.2f}, stop {stop:,.2f}, {one.quantity:,.10g} shares",
-            positions=(Contribution(one.symbol, one.value_micro / MICRO),),
+            detail=f"close {mark:,.2f}, stop {stop:,.2f}, {shares:,.10g} shares",
+            positions=(Contribution(symbol, held.values_micro[i] / MICRO),),
         )  # fmt: skip
 
 
@@ -47,13 +52,11 @@ def portfolio_stop_readings(view: PortfolioView, risk: RiskManagement) -> Iterat
         )  # fmt: skip
 
 
-def reconciliation_readings(
-    view: PortfolioView, values_micro: Sequence[float], monitoring: Monitoring
-) -> Iterator[Reading]:
+def reconciliation_readings(view: PortfolioView, monitoring: Monitoring) -> Iterator[Reading]:
     """Yield how far the ledger's equity is from cash and positions valued anew, in basis points of it."""
     if monitoring.reconciliation_bps is None:
         return
-    counted = view.cash_micro + sum(values_micro)
+    counted = view.cash_micro + sum(view.positions.values_micro)
     if view.equity_micro is None:
         off, detail = nan, "equity is unknown"
     elif counted == view.equity_micro:

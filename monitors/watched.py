@@ -29,7 +29,7 @@ from engine.events import (
 from engine.loop import DeskResult
 from engine.slab import ActionKind, Bars, Tape, Universe
 from monitors.book import Sessions
-from monitors.view import Account, Position
+from monitors.view import Account, Positions
 from risk.sectors import sector_key
 
 ACCOUNT = "watched"
@@ -121,15 +121,16 @@ class WatchedDesk:
     def take(self, bars: Bars, events: Iterable[object]) -> None:
         """Nothing: `process` has seen the row."""
 
-    def positions(self, sessions: Sessions) -> tuple[Position, ...]:
-        missed, last = sessions.missed(), sessions.last_ts_ns
-        return tuple(
-            Position(one.symbol, "", sector, shares, cost, mark, None, int(missed[s]), int(last[s]))
-            for one, sector, shares, cost, mark, s in zip(
-                self._held, self._sectors, self._shares.tolist(), self._cost_usd.tolist(),
-                self._mark.tolist(), self._columns.tolist(), strict=True,
-            )
+    def holdings(self, sessions: Sessions) -> tuple[Positions, Mapping[str, int]]:
+        """Return what is held, by symbol, and what each has earned."""
+        n = len(self._held)
+        positions = Positions(
+            [one.symbol for one in self._held], [""] * n, self._sectors,
+            self._shares.copy(), self._cost_usd.copy(), self._mark.copy(),
+            np.full(n, np.nan), np.zeros(n, np.bool_),
+            sessions.missed()[self._columns], sessions.last_ts_ns[self._columns],
         )  # fmt: skip
+        return positions, self.profits_micro()
 
     def account_states(self) -> tuple[Account, ...]:
         return ()

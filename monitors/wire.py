@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Final, Literal, NamedTuple, Protocol, TypeVar
 
 import msgspec
@@ -424,7 +424,7 @@ class Names:
             columns[name] = [x if 0.0 < x <= PRICE_MAX else None for x in columns[name]]
         return columns
 
-    def equity(self, event: EquityEvent, positions: Sequence[HeldPosition]) -> Equity:
+    def equity(self, event: EquityEvent, positions: Iterable[HeldPosition]) -> Equity:
         """Return the book at the last row of the event."""
         columns = zip(
             self.accounts, event.cash[-1].tolist(), event.gross[-1].tolist(), event.equity[-1].tolist(),
@@ -472,7 +472,7 @@ def batches(
     events: Sequence[object],
     *,
     ts_ns: int,
-    positions: Sequence[HeldPosition] = (),
+    positions: Iterable[HeldPosition] = (),
     transitions: Sequence[Transition] = (),
 ) -> list[Batch]:
     """Return what the bus events and alerts of one journalled event say, a batch per family.

@@ -21,6 +21,7 @@ from monitors import inputs, listing, outbox, stream_log, wire
 from monitors.core import LiveCore, Outcome
 from monitors.inputs import Input, Plan, Readings, Stop
 from monitors.stream_log import StreamRow
+from monitors.view import NO_POSITIONS
 from storage import journal
 from storage.commands import Command
 from storage.live import LiveStore, read_only
@@ -109,7 +110,7 @@ class Writer:
             self._names,
             outcome.events,
             ts_ns=int(given.bars.ts[0]) if isinstance(given, LiveRow) else readings.now_ns,
-            positions=outcome.view.positions if outcome.view else (),
+            positions=outcome.view.positions if outcome.view else NO_POSITIONS,
             transitions=outcome.transitions,
         )
 

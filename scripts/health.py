@@ -24,7 +24,7 @@ from monitors.alerts import Episode, Transition
 from monitors.digest import digest
 from monitors.monitoring import Monitors
 from monitors.portfolio_files import EquityRow, StoredPosition, read_equity, read_positions
-from monitors.view import MICRO, PortfolioView, Position
+from monitors.view import MICRO, PortfolioView, Position, Positions
 from monitors.wording import headline
 from scripts.console import note, report_error
 from scripts.tables import print_line
@@ -126,12 +126,12 @@ def _as_of_now(
 
 def _view(i: int, row: EquityRow, stored: Sequence[StoredPosition], flow_micro: int) -> PortfolioView:
     ts_ns = _close_ns(row.session)
-    held = tuple(
+    held = Positions.of(
         Position(one.symbol, "", one.sector, one.shares, one.cost_usd, one.price_usd, one.stop_usd, 0, ts_ns)
         for one in stored
     )
     equity_micro = round(row.equity_usd * MICRO)
-    cash_micro = equity_micro - round(sum(position.value_micro for position in held))
+    cash_micro = equity_micro - round(sum(held.values_micro))
     return PortfolioView(
         row_seq=i, now_ns=ts_ns, ts_ns=ts_ns, session=row.session, equity_micro=equity_micro,
         cash_micro=cash_micro, positions=held, flow_micro=flow_micro,
@@ -140,8 +140,8 @@ def _view(i: int, row: EquityRow, stored: Sequence[StoredPosition], flow_micro: 
 
 def _sectors(view: PortfolioView) -> dict[str, tuple[float, float]]:
     totals: dict[str, float] = {}
-    for position in view.positions:
-        totals[position.sector] = totals.get(position.sector, 0.0) + position.value_micro
+    for sector, value in zip(view.positions.sector, view.positions.values_micro, strict=True):
+        totals[sector] = totals.get(sector, 0.0) + value
     invested, equity = sum(totals.values()), view.equity_micro or 0
     return {
         sector: (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 
 from config.settings import Monitoring, RiskManagement, Settings
-from monitors.view import MICRO, PortfolioView, Position
+from monitors.view import MICRO, PortfolioView, Position, Positions
 
 HOUR_NS = 3_600_000_000_000
 DAY_NS = 24 * HOUR_NS
@@ -20,7 +20,7 @@ def view(day: int, equity_usd: float | None, *, hour: float = 0.0, seq: int | No
     """Return the portfolio `day` days after the start, all in cash unless told otherwise."""
     now_ns = START_NS + day * DAY_NS + round(hour * HOUR_NS)
     equity_micro = None if equity_usd is None else round(equity_usd * MICRO)
-    positions = changes.get("positions", ())
+    positions = changes["positions"] = Positions.of(changes.get("positions", ()))
     known = {
         "row_seq": day if seq is None else seq,
         "now_ns": now_ns,
@@ -28,7 +28,7 @@ def view(day: int, equity_usd: float | None, *, hour: float = 0.0, seq: int | No
         "session": session_of(day),
         "equity_micro": equity_micro,
         "cash_micro": (equity_micro or 0)
-        - sum(round(one.value_micro) for one in positions if one.mark_usd == one.mark_usd),
+        - sum(round(value) for value in positions.values_micro if value == value),
     }
     return PortfolioView(**{**known, **changes})
 
