@@ -103,7 +103,7 @@ class Transition(Struct, frozen=True, kw_only=True):
     subject: str
     episode: int  # number of the row of bars on which it began
     key: str
-    # "fired", "worse-LEVEL", "unknown" (no number any more), "repeat-N", "repeat-after-silence-N", "resolved",
+    # "fired", "worse-LEVEL", "unknown" (no number any more), "repeat-N", "repeat-after-silence-N", "resolved"
     # or "noticed"
     label: str
     severity: Severity  # the highest of the episode

@@ -199,7 +199,7 @@ class LiveCore:
         self._sessions.restore(state["sessions"])
         self._feed, self._feed_detail = state["feed"]
         self._splits = [(symbol, detail, session) for symbol, detail, session in state["splits"]]
-        self._rows = state.get("rows", state.get("inputs"))  # Older snapshots count inputs: at least as many
+        self._rows = state["rows"] if "rows" in state else state["inputs"]  # Old ones: at least as many
         self._killed_by, self._commands = state["killed_by"], list(state["commands"])
         self._trading = state.get("trading", True)  # A snapshot without it traded from its first row on
         self._bar_entries()

@@ -1,4 +1,4 @@
-"""`monitor --feed yahoo` as a person runs it, against a server on this machine that speaks Yahoo's chart API."""
+"""`monitor --feed yahoo` as a person runs it, against a local server that speaks Yahoo's chart API."""
 
 import json
 import time
