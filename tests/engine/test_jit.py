@@ -116,6 +116,13 @@ def test_an_entry_gives_what_the_kernel_gives_for_arrays_it_has_not_seen() -> No
         assert columns.second[row] == 2.0
 
 
+def test_an_entry_is_that_of_the_types_it_is_asked_for_with() -> None:
+    numbers = jit.scalars(Numbers())
+    for dtype in (np.float64, np.int64, np.float64):  # Whole numbers read as floats would be tiny
+        columns = Columns(np.full(1, 3, dtype), np.full(1, 4, dtype))
+        assert jit.entry(combine, columns, numbers, 0)(columns, numbers, 0) == 2.0 * 3 + 5 + 1
+
+
 def test_the_scalars_of_two_instances_are_told_apart() -> None:
     columns = Columns(np.ones(1), np.zeros(1))
     one, other = jit.scalars(Numbers()), jit.scalars(Numbers(factor=5.0, shift=3))
