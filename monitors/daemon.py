@@ -312,9 +312,10 @@ class Daemon:
         while True:
             try:
                 await work()
-            except (StoreFailed, JournalDamaged):
-                raise
             except Exception as error:
+                cause = _first((error,))
+                if isinstance(cause, StoreFailed | JournalDamaged):
+                    raise cause from error
                 log.exception("task failed", task=name)
                 self._health.failing[name] = f"{type(error).__name__}: {error}"
                 self._health.counts["task_failures"] += 1

@@ -9,9 +9,16 @@ from msgspec import Struct, msgpack
 
 from monitors.episodes import OpenAlert
 from monitors.silences import Silence
+from storage.journal import JournalDamaged
+from storage.live import add_column
+from storage.seal import seal
 
 SCHEMA: tuple[str, ...] = (
-    "CREATE TABLE IF NOT EXISTS alert_listing (id INTEGER PRIMARY KEY CHECK (id = 1), payload BLOB NOT NULL)",
+    """CREATE TABLE IF NOT EXISTS alert_listing (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        payload BLOB NOT NULL,
+        digest BLOB NOT NULL DEFAULT x''
+    )""",
 )
 
 
@@ -23,10 +30,26 @@ class Listing(Struct, frozen=True):
 
 def save(connection: sqlite3.Connection, listing: Listing) -> None:
     """Replace the listing, within the caller's transaction."""
-    connection.execute("INSERT OR REPLACE INTO alert_listing VALUES (1, ?)", (msgpack.encode(listing),))
+    payload = msgpack.encode(listing)
+    connection.execute("INSERT OR REPLACE INTO alert_listing VALUES (1, ?, ?)", (payload, seal(payload)))
 
 
 def load(connection: sqlite3.Connection) -> Listing:
-    """Return the listing; an empty one of a store that never had an alert or a command."""
-    row = connection.execute("SELECT payload FROM alert_listing").fetchone()
-    return Listing(0, [], []) if row is None else msgpack.decode(row[0], type=Listing)
+    """Return the listing; an empty one of a store that never had an alert or a command.
+
+    Raises JournalDamaged.
+    """
+    row = connection.execute("SELECT * FROM alert_listing").fetchone()
+    if row is None:
+        return Listing(0, [], [])
+    _, payload, *digest = row  # Version 1 had none
+    if digest and digest[0] != seal(payload):
+        raise JournalDamaged("alert listing: does not match its digest; it was changed or damaged")
+    return msgpack.decode(payload, type=Listing)
+
+
+def upgrade(connection: sqlite3.Connection) -> None:
+    """Bring the table of version 1 to this one."""
+    add_column(connection, "alert_listing", "digest", "BLOB NOT NULL DEFAULT x''")
+    for (payload,) in connection.execute("SELECT payload FROM alert_listing").fetchall():
+        connection.execute("UPDATE alert_listing SET digest = ?", (seal(payload),))

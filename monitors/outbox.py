@@ -9,6 +9,8 @@
    Message-ID, marked as a possible repeat.
 2. A pending delivery has never been taken by the server, unless `repeat` says that it may have been.
 3. Transitions that wait for a mail belong to none (`mail = 1`, no row in `mail_row`).
+4. Each transition carries the digest of what it was recorded with, each mail that of itself, its transitions
+   and its deliveries as they stand. What does not match is neither sent nor written over.
 
 All functions run within the caller's transaction on a connection with isolation_level=None.
 """
@@ -17,12 +19,16 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 from msgspec import msgpack
 
 from monitors.alerts import Transition
+from storage.journal import JournalDamaged
+from storage.live import add_column
+from storage.seal import seal
 
 SCHEMA: tuple[str, ...] = (
     """CREATE TABLE IF NOT EXISTS outbox (
@@ -36,7 +42,9 @@ SCHEMA: tuple[str, ...] = (
         detected_ns INTEGER NOT NULL,
         mail INTEGER NOT NULL,
         held_back TEXT NOT NULL,
-        payload BLOB NOT NULL
+        payload BLOB NOT NULL,
+        journal_seq INTEGER NOT NULL DEFAULT 0, -- of the event that caused it; 0: the relay itself
+        digest BLOB NOT NULL DEFAULT x''
     )""",
     "CREATE INDEX IF NOT EXISTS outbox_alert ON outbox (alert_key, id)",
     """CREATE TABLE IF NOT EXISTS mail (
@@ -44,7 +52,8 @@ SCHEMA: tuple[str, ...] = (
         message_id TEXT NOT NULL UNIQUE,
         created_ns INTEGER NOT NULL,
         subject TEXT,
-        body TEXT
+        body TEXT,
+        digest BLOB NOT NULL DEFAULT x''
     )""",
     """CREATE TABLE IF NOT EXISTS mail_row (
         mail_id INTEGER NOT NULL REFERENCES mail (id),
@@ -67,6 +76,14 @@ SCHEMA: tuple[str, ...] = (
     "CREATE INDEX IF NOT EXISTS delivery_open ON delivery (due_ns) WHERE state IN ('pending', 'sending')",
     "CREATE INDEX IF NOT EXISTS outbox_waiting ON outbox (id) WHERE mail = 1",
 )
+
+TABLES = ("outbox", "mail", "mail_row", "delivery")
+_RECORDED = (
+    "notif_key, alert_key, rule, subject, label, severity, detected_ns, payload, journal_seq, mail, held_back"
+)
+_PAYLOAD = 7
+# Why a transition that was to be mailed never will be
+MAIL_IS_OFF, DEAD_LETTER = "e-mail is off", "dead letter"
 
 # No pause is longer: a delivery due later than that was dated before the clock was set back
 PAUSE_NS_MAX = 3_600_000_000_000
@@ -93,29 +110,42 @@ class Stats(NamedTuple):
     oldest_ns: int | None  # when the oldest of what is waiting or open was detected
 
 
-def enqueue(connection: sqlite3.Connection, transitions: Sequence[Transition], ts_ns: int) -> None:
-    """Record transitions; those with `mail` wait for one. `ts_ns`: when they were detected.
+def enqueue(
+    connection: sqlite3.Connection, transitions: Sequence[Transition], ts_ns: int, journal_seq: int = 0
+) -> list[bytes]:
+    """Record transitions; those with `mail` wait for one. Returns the digest of each that is new.
 
+    ts_ns: when they were detected. journal_seq: of the event that caused them, 0 for the relay itself.
     One that is recorded already (the event is replayed) changes nothing.
     """
-    connection.executemany(
-        "INSERT INTO outbox (notif_key, alert_key, rule, subject, label, severity, detected_ns, mail,"
-        " held_back, payload) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (notif_key) DO NOTHING",
-        [
-            (
-                one.notif_key, one.key, one.rule, one.subject, one.label, one.severity, ts_ns,
-                int(one.mail), one.held_back, msgpack.encode(one),
-            )
-            for one in transitions
-        ],
-    )  # fmt: skip
+    digests = []
+    for one in transitions:
+        values = (
+            one.notif_key, one.key, one.rule, one.subject, one.label, one.severity, ts_ns,
+            msgpack.encode(one), journal_seq, int(one.mail), one.held_back,
+        )  # fmt: skip
+        digest = seal(*values)
+        if connection.execute(
+            f"INSERT INTO outbox ({_RECORDED}, digest) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (notif_key) DO NOTHING",
+            (*values, digest),
+        ).rowcount:
+            digests.append(digest)
+    return digests
 
 
 def recover(connection: sqlite3.Connection) -> int:
     """Return how many deliveries were under way when the process ended; they go out again, as repeats."""
-    return connection.execute(
-        "UPDATE delivery SET state = 'pending', repeat = 1, due_ns = 0 WHERE state = 'sending'"
-    ).rowcount
+    rows = connection.execute("SELECT DISTINCT mail_id FROM delivery WHERE state = 'sending'").fetchall()
+    n_recovered = 0
+    for (mail_id,) in rows:
+        with _changing(connection, mail_id):
+            n_recovered += connection.execute(
+                "UPDATE delivery SET state = 'pending', repeat = 1, due_ns = 0"
+                " WHERE state = 'sending' AND mail_id = ?",
+                (mail_id,),
+            ).rowcount
+    return n_recovered
 
 
 def compose(
@@ -154,7 +184,9 @@ def add_notice(
         (_message_id(name, domain), now_ns, subject, body),
     )
     if cursor.rowcount:
-        _address(connection, int(cursor.lastrowid or 0), recipients, now_ns)
+        mail_id = int(cursor.lastrowid or 0)
+        _address(connection, mail_id, recipients, now_ns)
+        _seal(connection, mail_id)
 
 
 def has_notice(connection: sqlite3.Connection, name: str, *, domain: str) -> bool:
@@ -198,12 +230,14 @@ def next_due_ns(connection: sqlite3.Connection) -> int | None:
 
 
 def transitions_of(connection: sqlite3.Connection, mail_id: int) -> list[tuple[int, bytes]]:
-    """Return (outbox id, payload) of a mail's transitions, oldest first."""
-    return connection.execute(
-        "SELECT o.id, o.payload FROM mail_row r JOIN outbox o ON o.id = r.outbox_id"
+    """Return (outbox id, payload) of a mail's transitions, oldest first. Raises JournalDamaged."""
+    check_mail(connection, mail_id)
+    rows = connection.execute(
+        f"SELECT o.id, {_RECORDED}, digest FROM mail_row r JOIN outbox o ON o.id = r.outbox_id"
         " WHERE r.mail_id = ? ORDER BY o.id",
         (mail_id,),
     ).fetchall()
+    return [(outbox_id, _whole(row)[_PAYLOAD]) for outbox_id, *row in rows]
 
 
 def rules_of(connection: sqlite3.Connection, mail_id: int) -> set[str]:
@@ -216,25 +250,30 @@ def rules_of(connection: sqlite3.Connection, mail_id: int) -> set[str]:
 
 
 def notice_of(connection: sqlite3.Connection, mail_id: int) -> tuple[str, str] | None:
-    """Return (subject, body) of a mail that has a body of its own."""
+    """Return (subject, body) of a mail that has a body of its own. Raises JournalDamaged."""
+    check_mail(connection, mail_id)
     row = connection.execute("SELECT subject, body FROM mail WHERE id = ?", (mail_id,)).fetchone()
     return None if row is None or row[1] is None else (row[0], row[1])
 
 
 def start(connection: sqlite3.Connection, mail_id: int, recipients: Sequence[str]) -> None:
     """Note that the mail is about to be sent. Commit before the first byte."""
-    connection.executemany(
-        "UPDATE delivery SET state = 'sending', attempts = attempts + 1 WHERE mail_id = ? AND recipient = ?",
-        [(mail_id, recipient) for recipient in recipients],
-    )
+    with _changing(connection, mail_id):
+        connection.executemany(
+            "UPDATE delivery SET state = 'sending', attempts = attempts + 1"
+            " WHERE mail_id = ? AND recipient = ?",
+            [(mail_id, recipient) for recipient in recipients],
+        )
 
 
 def sent(connection: sqlite3.Connection, mail_id: int, recipient: str, now_ns: int) -> None:
     """Note that the server took the mail for a recipient."""
-    connection.execute(
-        "UPDATE delivery SET state = 'sent', settled_ns = ?, error = '' WHERE mail_id = ? AND recipient = ?",
-        (now_ns, mail_id, recipient),
-    )
+    with _changing(connection, mail_id):
+        connection.execute(
+            "UPDATE delivery SET state = 'sent', settled_ns = ?, error = ''"
+            " WHERE mail_id = ? AND recipient = ?",
+            (now_ns, mail_id, recipient),
+        )
 
 
 def retry(
@@ -248,19 +287,22 @@ def retry(
     repeat: bool,
 ) -> None:
     """Note that it has to be sent again. doubt: no reply said why; repeat: it may have arrived."""
-    connection.execute(
-        "UPDATE delivery SET state = 'pending', due_ns = ?, error = ?, doubts = doubts + ?,"
-        " repeat = max(repeat, ?) WHERE mail_id = ? AND recipient = ?",
-        (due_ns, error, int(doubt), int(repeat), mail_id, recipient),
-    )
+    with _changing(connection, mail_id):
+        connection.execute(
+            "UPDATE delivery SET state = 'pending', due_ns = ?, error = ?, doubts = doubts + ?,"
+            " repeat = max(repeat, ?) WHERE mail_id = ? AND recipient = ?",
+            (due_ns, error, int(doubt), int(repeat), mail_id, recipient),
+        )
 
 
 def give_up(connection: sqlite3.Connection, mail_id: int, recipient: str, *, now_ns: int, error: str) -> None:
     """Move a delivery to the dead letters."""
-    connection.execute(
-        "UPDATE delivery SET state = 'dead', settled_ns = ?, error = ? WHERE mail_id = ? AND recipient = ?",
-        (now_ns, error, mail_id, recipient),
-    )
+    with _changing(connection, mail_id):
+        connection.execute(
+            "UPDATE delivery SET state = 'dead', settled_ns = ?, error = ?"
+            " WHERE mail_id = ? AND recipient = ?",
+            (now_ns, error, mail_id, recipient),
+        )
 
 
 def split(connection: sqlite3.Connection, mail_id: int, recipient: str, *, domain: str, now_ns: int) -> bool:
@@ -274,10 +316,11 @@ def split(connection: sqlite3.Connection, mail_id: int, recipient: str, *, domai
         return False
     for half in (rows[: len(rows) // 2], rows[len(rows) // 2 :]):
         _add_mail(connection, half, (recipient,), domain=domain, now_ns=now_ns)
-    connection.execute(
-        "UPDATE delivery SET state = 'split', settled_ns = ? WHERE mail_id = ? AND recipient = ?",
-        (now_ns, mail_id, recipient),
-    )
+    with _changing(connection, mail_id):
+        connection.execute(
+            "UPDATE delivery SET state = 'split', settled_ns = ? WHERE mail_id = ? AND recipient = ?",
+            (now_ns, mail_id, recipient),
+        )
     return True
 
 
@@ -289,22 +332,25 @@ def recipients_of(connection: sqlite3.Connection, mail_id: int) -> tuple[str, ..
     return tuple(row[0] for row in rows)
 
 
-def bury(connection: sqlite3.Connection, outbox_id: int, reason: str) -> str:
+def bury(connection: sqlite3.Connection, outbox_id: int) -> str:
     """Take a transition that cannot be put into words out of its mail; return its key."""
-    connection.execute("DELETE FROM mail_row WHERE outbox_id = ?", (outbox_id,))
-    connection.execute(
-        "UPDATE outbox SET mail = 0, held_back = ? WHERE id = ?", (f"dead letter: {reason}", outbox_id)
-    )
+    mails = connection.execute("SELECT mail_id FROM mail_row WHERE outbox_id = ?", (outbox_id,)).fetchall()
+    for (mail_id,) in mails:
+        with _changing(connection, mail_id):
+            connection.execute(
+                "DELETE FROM mail_row WHERE mail_id = ? AND outbox_id = ?", (mail_id, outbox_id)
+            )
+    connection.execute("UPDATE outbox SET mail = 0, held_back = ? WHERE id = ?", (DEAD_LETTER, outbox_id))
     row = connection.execute("SELECT notif_key FROM outbox WHERE id = ?", (outbox_id,)).fetchone()
     return str(row[0])
 
 
-def hold(connection: sqlite3.Connection, reason: str) -> None:
-    """Keep everything that waits for a mail from ever being mailed."""
+def hold(connection: sqlite3.Connection) -> None:
+    """Keep everything that waits for a mail from ever being mailed: e-mail is off."""
     connection.execute(
         "UPDATE outbox SET mail = 0, held_back = ? WHERE mail = 1"
         " AND NOT EXISTS (SELECT 1 FROM mail_row r WHERE r.outbox_id = outbox.id)",
-        (reason,),
+        (MAIL_IS_OFF,),
     )
 
 
@@ -321,6 +367,85 @@ def stats(connection: sqlite3.Connection) -> Stats:
     (dead,) = connection.execute("SELECT count(*) FROM delivery WHERE state = 'dead'").fetchone()
     known = [at for at in (first_waiting, first_open) if at is not None]
     return Stats(waiting, under_way, dead, min(known, default=None))
+
+
+def check_mail(connection: sqlite3.Connection, mail_id: int) -> None:
+    """Raise JournalDamaged unless a mail, its transitions and its deliveries are as they were left."""
+    row = connection.execute("SELECT digest FROM mail WHERE id = ?", (mail_id,)).fetchone()
+    if row is None or row[0] != _digest(connection, mail_id):
+        raise JournalDamaged(f"outbox: mail {mail_id} does not match its digest; it was changed or damaged")
+
+
+def check(connection: sqlite3.Connection) -> dict[int, list[bytes]]:
+    """Check all that is kept; return the digests of the transitions of each journal row, oldest first.
+
+    Raises JournalDamaged.
+    """
+    for table in TABLES:  # Rows that are out of reach, and indexes that do not lead to them
+        found = connection.execute(f"PRAGMA integrity_check({table})").fetchone()[0]
+        if found != "ok":
+            raise JournalDamaged(f"outbox: {found}")
+    for table in ("delivery", "mail_row"):
+        if connection.execute(f"PRAGMA foreign_key_check({table})").fetchone() is not None:
+            raise JournalDamaged(f"outbox: a row of {table} has lost what it belongs to")
+    for (mail_id,) in connection.execute("SELECT id FROM mail"):
+        check_mail(connection, mail_id)
+    told: dict[int, list[bytes]] = {}
+    for row in connection.execute(f"SELECT {_RECORDED}, digest FROM outbox ORDER BY id"):
+        *_, journal_seq, _, _, digest = _whole(row)
+        told.setdefault(journal_seq, []).append(digest)
+    return told
+
+
+def upgrade(connection: sqlite3.Connection) -> None:
+    """Bring the tables of version 1 to this one."""
+    add_column(connection, "outbox", "journal_seq", "INTEGER NOT NULL DEFAULT 0")
+    for table in ("outbox", "mail"):
+        add_column(connection, table, "digest", "BLOB NOT NULL DEFAULT x''")
+    for (outbox_id,) in connection.execute("SELECT id FROM outbox").fetchall():
+        values = connection.execute(f"SELECT {_RECORDED} FROM outbox WHERE id = ?", (outbox_id,)).fetchone()
+        connection.execute("UPDATE outbox SET digest = ? WHERE id = ?", (seal(*values), outbox_id))
+    for (mail_id,) in connection.execute("SELECT id FROM mail").fetchall():
+        _seal(connection, mail_id)
+
+
+def _whole(row: Sequence[Any]) -> Sequence[Any]:
+    """Return a row of `_RECORDED` and its digest, which must match it as it was recorded."""
+    *recorded, mail, held_back, digest = row
+    matches = seal(*recorded, mail, held_back) == digest
+    if not matches and mail == 0 and held_back in (MAIL_IS_OFF, DEAD_LETTER):
+        matches = seal(*recorded, 1, "") == digest
+    if not matches:
+        raise JournalDamaged(f"outbox: alert {row[0]} does not match its digest; it was changed or damaged")
+    return row
+
+
+@contextmanager
+def _changing(connection: sqlite3.Connection, mail_id: int) -> Iterator[None]:
+    """Within, a mail may be changed that is as it was left."""
+    check_mail(connection, mail_id)
+    yield
+    _seal(connection, mail_id)
+
+
+def _seal(connection: sqlite3.Connection, mail_id: int) -> None:
+    connection.execute("UPDATE mail SET digest = ? WHERE id = ?", (_digest(connection, mail_id), mail_id))
+
+
+def _digest(connection: sqlite3.Connection, mail_id: int) -> bytes:
+    """Return the digest of a mail, its transitions and its deliveries."""
+    parts = (
+        "SELECT id, message_id, created_ns, subject, body FROM mail WHERE id = ?",
+        "SELECT o.id, o.digest FROM mail_row r JOIN outbox o ON o.id = r.outbox_id"
+        " WHERE r.mail_id = ? ORDER BY o.id",
+        "SELECT recipient, state, attempts, doubts, repeat, due_ns, settled_ns, error FROM delivery"
+        " WHERE mail_id = ? ORDER BY recipient",
+    )
+    columns: list[Any] = []
+    for part in parts:
+        rows = connection.execute(part, (mail_id,)).fetchall()
+        columns += (len(rows), *(column for row in rows for column in row))
+    return seal(*columns)
 
 
 def _add_mail(
@@ -341,6 +466,7 @@ def _add_mail(
         "INSERT INTO mail_row (mail_id, outbox_id) VALUES (?, ?)", [(mail_id, row[0]) for row in rows]
     )
     _address(connection, mail_id, recipients, now_ns)
+    _seal(connection, mail_id)
     return mail_id
 
 

@@ -119,7 +119,7 @@ class Relay:
         """Send everything that may go out now; return the seconds until there may be more to do."""
         if not self.email.enabled:
             with self._transaction() as connection:
-                outbox.hold(connection, "e-mail is off")
+                outbox.hold(connection)
             return REST_S_MAX
         while not _cancelled() and (due := self._next()) is not None:
             await self._send(due)
@@ -238,7 +238,7 @@ class Relay:
     def _bury(self, row: int, problem: str) -> None:
         now_ns = self._clock.now_ns()
         with self._transaction() as connection:
-            key = outbox.bury(connection, row, problem)
+            key = outbox.bury(connection, row)
             self._alert(connection, key, f"alert {key} could not be told: {problem}", now_ns)
         self._tell("critical", f"alert {key} could not be told: {problem}")
 

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import gc
+import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -17,16 +18,22 @@ from typing import NamedTuple
 from engine.errors import DataError
 from engine.slab import Bars
 from feeds.live import LiveRow
-from monitors import inputs, listing, outbox, stream_log, wire
+from monitors import inputs, listing, outbox, said, stream_log, wire
 from monitors.core import LiveCore, Outcome
 from monitors.inputs import Input, Plan, Readings, Stop
 from monitors.stream_log import StreamRow
 from monitors.view import NO_POSITIONS
 from storage import journal
 from storage.commands import Command
-from storage.live import LiveStore, read_only
+from storage.live import LiveStore, Schema, read_only
 
-SCHEMA = (*stream_log.SCHEMA, *outbox.SCHEMA, *listing.SCHEMA)
+
+def _upgrade(connection: sqlite3.Connection, version: int) -> None:
+    for part in (stream_log, outbox, listing):
+        part.upgrade(connection)
+
+
+SCHEMA = Schema((*stream_log.SCHEMA, *outbox.SCHEMA, *listing.SCHEMA), _upgrade, said.checked)
 
 
 class Taken(NamedTuple):
@@ -74,12 +81,15 @@ class Writer:
         with self.store.transaction() as connection:
             seq = self.store.head.seq + 1
             outcome = self.core.apply(given, readings)
-            self.store.append(inputs.KINDS[type(given)], readings.now_ns, payload, outcome.digest)
             if isinstance(given, Plan):
                 self._names = None
+            before = stream_log.last_seq(connection)
             rows = stream_log.append(connection, seq, self._batches(given, outcome, readings))
-            if outcome.transitions:
-                outbox.enqueue(connection, outcome.transitions, readings.now_ns)
+            told = outbox.enqueue(connection, outcome.transitions, readings.now_ns, seq)
+            self.store.append(
+                inputs.KINDS[type(given)], readings.now_ns, payload, outcome.digest,
+                said.encode(before, rows, told),
+            )  # fmt: skip
             if outcome.transitions or isinstance(given, Command):
                 listing.save(connection, self.core.machine.monitors.listing)
             self._since_snapshot += 1

@@ -87,6 +87,9 @@ def monitor(
         Path | None,
         typer.Option(metavar="FILE", help="Check that a store's journal is decided again as it was."),
     ] = None,
+    verify: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Read all that a store keeps and check it.")
+    ] = None,
     strict: Strict = False,
     json: Json = False,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of the synthetic market.")] = 7,
@@ -127,6 +130,7 @@ def monitor(
         trade_from=trade_from,
         store=store,
         replay_journal=replay_journal,
+        verify=verify,
         once=once,
         json=json,
     )

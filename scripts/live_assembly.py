@@ -52,6 +52,7 @@ class MonitorRequest:
     trade_from: str | None = None  # an ISO date; None: the feed's own
     store: Path | None = None
     replay_journal: Path | None = None
+    verify: Path | None = None
     once: bool = False
     json: bool = False
 

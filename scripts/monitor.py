@@ -37,6 +37,8 @@ from scripts.live_assembly import MonitorRequest, assemble, make_plan, warm_up
 from scripts.live_feeds import open_live_feed
 from scripts.progress import compiled_kernels, telling_of_compilation
 from scripts.store import store_dir
+from scripts.store_verify import verify_store
+from storage.journal import JournalDamaged
 from storage.live import open_store, read_only
 
 RELAY_STEP_TIMEOUTS = 10  # mails that one step may send one after the other, each at its slowest
@@ -54,6 +56,8 @@ def run_monitor(
     began_s = time.perf_counter()
     if request.replay_journal is not None:
         return replay_journal(request.replay_journal, json=request.json)
+    if request.verify is not None:
+        return verify_store(request.verify, json=request.json)
     if request.speed is not None and request.feed != "replay":
         raise UsageError("--speed goes with --feed replay; a live feed has the speed of the market")
     settings = load_settings(settings_path, defaults_path, force=force)
@@ -80,6 +84,8 @@ def run_monitor(
 
         asyncio.run(process.run(feed, plan, source, reload=reload, once=request.once))
         process.report(source, n_recovered, json=request.json)
+    except JournalDamaged as error:
+        raise store.damaged(str(error)) from error
     finally:
         store.close()
     return 0

@@ -24,10 +24,10 @@ class HighWater:
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        records = [_decode(os.pread(self._file, _RECORD.size, slot * _SLOT)) for slot in (0, 1)]
-        self.mark = max((head for head in records if head is not None), default=None)
+        data = os.pread(self._file, 2 * _SLOT, 0)
+        self.mark = _newest(data)
         self._unsynced = False
-        self._next = 1 if self.mark is not None and records[0] == self.mark else 0
+        self._next = 1 if self.mark is not None and _records(data)[0] == self.mark else 0
 
     def raise_to(self, head: Head) -> None:
         """Write a mark; it outlives this process, and a power cut after `sync`. Raises OSError."""
@@ -47,6 +47,23 @@ class HighWater:
 
     def close(self) -> None:
         os.close(self._file)
+
+
+def read(path: Path) -> Head | None:
+    """Return the newest readable mark of a file, None without one."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    return _newest(data)
+
+
+def _newest(data: bytes) -> Head | None:
+    return max((head for head in _records(data) if head is not None), default=None)
+
+
+def _records(data: bytes) -> list[Head | None]:
+    return [_decode(data[slot * _SLOT :][: _RECORD.size]) for slot in (0, 1)]
 
 
 def _decode(record: bytes) -> Head | None:

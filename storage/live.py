@@ -9,7 +9,8 @@
    it and on the disk soon after, at the next `maintain`.
 2. What cannot be written ends the process (StoreFailed, exit code 74) and is never tried again: after a
    failed fsync nobody knows what the disk holds. Starting again finds out.
-3. Damage is never silent: `open` checks before it writes anything, keeps a copy and refuses (exit code 65).
+3. Damage is never silent: `open_store` checks before it writes anything, keeps a copy and refuses (exit code
+   65): the journal from the newest good snapshot on, and what the parts check of theirs.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import os
 import shutil
 import sqlite3
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -32,7 +33,7 @@ from storage.high_water import HighWater
 from storage.journal import Head, JournalDamaged
 
 DATABASE, MARK, LOCK = "live.db", "high-water", "lock"
-VERSION = 1  # of the tables; raise with every change of a schema, and migrate in `_prepare`
+VERSION = 2  # of the tables; raise with every change of a schema, and migrate in `upgrade`
 SNAPSHOTS_KEPT = 2
 SYNC_COMMITS, CHECKPOINT_COMMITS = 16, 256
 WAL_BYTES_MAX = 64 * 2**20
@@ -42,6 +43,24 @@ _SCHEMA = (
     *journal.SCHEMA,
     "CREATE TABLE IF NOT EXISTS snapshots (seq INTEGER PRIMARY KEY, hash BLOB NOT NULL, data BLOB NOT NULL)",
 )
+
+
+class Schema(NamedTuple):
+    """The tables that parts of the monitor keep in the store.
+
+    upgrade: brings those of an older version to this one, given the version; inside a transaction.
+    checked: yields journal rows as they are and checks what the parts hold because of them, and at the end
+    whatever else of theirs a start relies on. Raises JournalDamaged.
+    """
+
+    statements: Sequence[str] = ()  # CREATE ... IF NOT EXISTS
+    upgrade: Callable[[sqlite3.Connection, int], None] = lambda connection, version: None
+    checked: Callable[[sqlite3.Connection, Iterator[journal.Entry]], Iterator[journal.Entry]] = (
+        lambda connection, entries: entries
+    )
+
+
+NO_PARTS = Schema()
 
 
 class StoreFailed(SmallcapError):
@@ -128,10 +147,10 @@ class LiveStore:
         except (sqlite3.Error, OSError) as error:
             raise self.failed(error) from error
 
-    def append(self, kind: str, ts_ns: int, payload: bytes, outcome: bytes) -> int:
+    def append(self, kind: str, ts_ns: int, payload: bytes, outcome: bytes, said: bytes = b"") -> int:
         """Write a journal row inside the transaction; return its number."""
         self._new_head = journal.append(
-            self.connection, self._new_head or self.head, kind, ts_ns, payload, outcome
+            self.connection, self._new_head or self.head, kind, ts_ns, payload, outcome, said
         )
         return self._new_head.seq
 
@@ -144,8 +163,8 @@ class LiveStore:
             (SNAPSHOTS_KEPT,),
         )
 
-    def entries(self, after: Head = journal.EMPTY) -> Iterator[journal.Entry]:
-        """Yield the journal rows after `after`, checked."""
+    def entries(self, after: Head | None = None) -> Iterator[journal.Entry]:
+        """Yield the journal rows after `after` (None: all that are kept), checked."""
         return journal.read(self.connection, after, self.head.seq)
 
     def close(self) -> None:
@@ -160,12 +179,16 @@ class LiveStore:
         """Return the error with which the process must now end."""
         return StoreFailed(f"{self.directory}: cannot write the store: {error}; free or repair the disk")
 
+    def damaged(self, what: str) -> JournalDamaged:
+        """Keep a copy of what was found damaged while the monitor ran; return the error to end it with."""
+        return _kept(self.directory, what)
 
-def open_store(directory: Path, schema: Sequence[str] = ()) -> LiveStore:
+
+def open_store(directory: Path, schema: Schema = NO_PARTS) -> LiveStore:
     """Open or create the store, check it, and hold its lock until `close`.
 
-    schema: CREATE ... IF NOT EXISTS statements of the parts. Raises StoreLocked, ConfigError (permissions),
-    DataError (made by a newer program), JournalDamaged (after keeping a copy) and StoreFailed.
+    Raises StoreLocked, ConfigError (permissions), DataError (made by a newer program), JournalDamaged (after
+    keeping a copy) and StoreFailed.
     """
     _private(directory)
     with ExitStack() as undo:
@@ -174,7 +197,7 @@ def open_store(directory: Path, schema: Sequence[str] = ()) -> LiveStore:
             undo.callback(os.close, lock)
             mark = HighWater(directory / MARK)
             undo.callback(mark.close)
-            found = _checked(directory, mark.mark)
+            found = _checked(directory, mark.mark, schema)
             connection = _connect(directory / DATABASE)
             undo.callback(connection.close)
         except OSError as error:
@@ -186,6 +209,29 @@ def open_store(directory: Path, schema: Sequence[str] = ()) -> LiveStore:
             store.mark_head(sync=True)
         undo.pop_all()
     return store
+
+
+def version_of(connection: sqlite3.Connection, place: Path) -> int:
+    """Return the version of a store's tables. Raises DataError when this program does not know it."""
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > VERSION:
+        raise DataError(
+            f"{place}: was written by a newer version of this program"
+            f" (tables {version}, this one knows {VERSION}); install that one, or use another --store"
+        )
+    return version
+
+
+def snapshots(connection: sqlite3.Connection) -> Iterator[Snapshot]:
+    """Yield the snapshots, newest first. Raises JournalDamaged at one that no start could use."""
+    for seq, digest, data in connection.execute("SELECT seq, hash, data FROM snapshots ORDER BY seq DESC"):
+        yield _whole(connection, seq, digest, data)
+
+
+def add_column(connection: sqlite3.Connection, table: str, column: str, declared: str) -> None:
+    """Add a column to a table of an older version."""
+    if column not in {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}:
+        connection.execute(f"ALTER TABLE {table} ADD COLUMN {column} {declared}")
 
 
 @contextmanager
@@ -207,7 +253,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(path, isolation_level=None, timeout=_BUSY_S)
 
 
-def _checked(directory: Path, mark: Head | None) -> tuple[Head, Snapshot | None]:
+def _checked(directory: Path, mark: Head | None, schema: Schema) -> tuple[Head, Snapshot | None]:
     """Return the head of the journal and the newest good snapshot, the chain between them verified.
 
     Reads through a connection that cannot write: closing another would fold the log into the database, and
@@ -224,31 +270,36 @@ def _checked(directory: Path, mark: Head | None) -> tuple[Head, Snapshot | None]
             with closing(_connect(path)) as connection:
                 connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         with read_only(path) as connection:
-            return _checked_journal(directory, connection, mark)
+            return _checked_journal(directory, connection, mark, schema)
     except (JournalDamaged, sqlite3.DatabaseError, OverflowError) as error:
         raise _kept(directory, str(error)) from None
 
 
 def _checked_journal(
-    directory: Path, connection: sqlite3.Connection, mark: Head | None
+    directory: Path, connection: sqlite3.Connection, mark: Head | None, schema: Schema
 ) -> tuple[Head, Snapshot | None]:
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > VERSION:
-        raise DataError(
-            f"{directory}: was written by a newer version of this program"
-            f" (tables {version}, this one knows {VERSION}); install that one, or use another --store"
-        )
+    version = version_of(connection, directory)
     tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     newest = journal.newest_seq(connection) if "journal" in tables else 0
     marked = mark.seq if mark is not None else 0
     if newest == 0 and marked == 0:
         return journal.EMPTY, None
+    if version == 0:
+        raise JournalDamaged("its version is gone")
     if mark is None:
         raise JournalDamaged(f"{MARK} is missing or unreadable, the journal has {newest} rows")
     if newest < marked:
         raise JournalDamaged(f"journal: ends at row {newest}, but row {marked} was on the disk")
     found = _newest_snapshot(connection)
-    head = journal.verify(connection, found.head if found else journal.EMPTY, newest)
+    # From the snapshot's own row on: it says how far stream and outbox had come
+    head = journal.base(connection) if found is None else journal.head_at(connection, found.head.seq - 1)
+    if head is None:
+        raise JournalDamaged(f"journal: row {found.head.seq - 1 if found else 0} is missing")
+    entries = journal.read(connection, head, newest)
+    for entry in schema.checked(connection, entries) if version == VERSION else entries:
+        head = Head(entry.seq, entry.hash)
+    if head.seq != newest:
+        raise JournalDamaged(f"journal: ends at row {head.seq}, should reach {newest}")
     if journal.head_at(connection, marked) != mark:
         raise JournalDamaged(f"journal: row {marked} is not the one that was on the disk")
     return head, found
@@ -264,16 +315,23 @@ def _kept(directory: Path, what: str) -> JournalDamaged:
 def _newest_snapshot(connection: sqlite3.Connection) -> Snapshot | None:
     """Return the newest snapshot that is whole and belongs to the journal."""
     for seq, digest, data in connection.execute("SELECT seq, hash, data FROM snapshots ORDER BY seq DESC"):
-        if journal.head_at(connection, seq) != (seq, digest) or not isinstance(data, bytes):
-            continue
-        with suppress(DataError):
-            snapshot.check(data)
-            return Snapshot(Head(seq, digest), data)
+        with suppress(JournalDamaged):
+            return _whole(connection, seq, digest, data)
     return None
 
 
-def _prepare(store: LiveStore, schema: Sequence[str]) -> None:
-    """Create what is missing."""
+def _whole(connection: sqlite3.Connection, seq: int, digest: bytes, data: bytes) -> Snapshot:
+    if journal.head_at(connection, seq) != (seq, digest) or not isinstance(data, bytes):
+        raise JournalDamaged(f"the snapshot of row {seq} is not of the journal")
+    try:
+        snapshot.check(data)
+    except DataError as error:
+        raise JournalDamaged(f"the snapshot of row {seq}: {error}") from None
+    return Snapshot(Head(seq, digest), data)
+
+
+def _prepare(store: LiveStore, schema: Schema) -> None:
+    """Create what is missing, and bring an older version to this one."""
     connection = store.connection
     try:
         if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
@@ -285,8 +343,12 @@ def _prepare(store: LiveStore, schema: Sequence[str]) -> None:
     except sqlite3.Error as error:
         raise store.failed(error) from error
     with store.transaction():
-        for statement in (*_SCHEMA, *schema):
+        if version == 1:
+            journal.upgrade(connection)
+        for statement in (*_SCHEMA, *schema.statements):
             connection.execute(statement)
+        if 0 < version < VERSION:
+            schema.upgrade(connection, version)
         if version != VERSION:
             connection.execute(f"PRAGMA user_version = {VERSION}")
 

@@ -19,6 +19,7 @@ from monitors.health import Health, JumpDetector
 from monitors.inputs import Start
 from monitors.notify import ServiceManager
 from storage import commands, journal
+from storage.journal import JournalDamaged
 from storage.live import StoreFailed
 from tests.monitors.live_market import SYMBOLS, market, plan, rows, settings_of, writer_on
 
@@ -205,6 +206,21 @@ async def test_a_store_that_fails_ends_the_daemon_at_once(home):
             running.feed.coming.put_nowait(row)
         await asyncio.wait({running.task}, timeout=5.0)
         with pytest.raises(StoreFailed):
+            running.task.result()
+
+
+async def test_damage_that_a_task_off_the_path_finds_ends_the_daemon_at_once(home):
+    async def finds():
+        async with asyncio.TaskGroup() as group:  # As the publisher's
+            group.create_task(reads())
+            await asyncio.Event().wait()
+
+    async def reads():
+        raise JournalDamaged("message 5 was changed")
+
+    async with Running(home, parts=Parts(off_path={"publisher": finds})) as running:
+        await asyncio.wait({running.task}, timeout=5.0)
+        with pytest.raises(JournalDamaged, match="message 5 was changed"):
             running.task.result()
 
 

@@ -259,7 +259,13 @@ async def test_a_message_id_that_is_drawn_anew_is_caught(tmp_path, monkeypatch):
 async def test_repeats_without_a_mark_are_caught(tmp_path, monkeypatch):
     def patch():
         def recover(connection):
-            connection.execute("UPDATE delivery SET state = 'pending', due_ns = 0 WHERE state = 'sending'")
+            for (mail,) in connection.execute("SELECT id FROM mail").fetchall():
+                with outbox._changing(connection, mail):
+                    connection.execute(
+                        "UPDATE delivery SET state = 'pending', due_ns = 0"
+                        " WHERE state = 'sending' AND mail_id = ?",
+                        (mail,),
+                    )
 
         monkeypatch.setattr(outbox, "recover", recover)
 

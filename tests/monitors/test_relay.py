@@ -11,6 +11,7 @@ import pytest
 from monitors import outbox, relay
 from monitors.relay import GREYLIST_S, PAUSES_S, Daily, pause_before
 from monitors.wording import moment
+from storage.seal import seal
 from tests.monitors.post import START_NS, Post, all_keys, keys_of, text_of, transition
 from tests.monitors.smtp_server import CUT, smtp_server
 
@@ -92,10 +93,11 @@ async def test_a_poison_alert_is_buried_and_the_others_are_delivered_within_a_mi
         good = [transition(n) for n in range(999)]
         one.say(*good[:300])
         with one.transaction() as connection:
+            poison = ("poison", "p", "sector", "x", "fired", "warning", 0, b"\xff" * 40, 0, 1, "")
             connection.execute(
-                "INSERT INTO outbox (notif_key, alert_key, rule, subject, label, severity, detected_ns, mail,"
-                " held_back, payload) VALUES ('poison', 'p', 'sector', 'x', 'fired', 'warning', 0, 1, '', ?)",
-                (b"\xff" * 40,),
+                "INSERT INTO outbox (notif_key, alert_key, rule, subject, label, severity, detected_ns,"
+                " payload, journal_seq, mail, held_back, digest) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (*poison, seal(*poison)),
             )
         big = transition(5_000, detail="x" * 10_000_000)
         broken = transition(6_000, subject="A\r\nBcc: everyone@elsewhere.test\r\n\r\nall clear")

@@ -280,8 +280,8 @@ async def test_another_stream_is_refused(store):
             await collect(Subscriber(publisher.address, stream="mine"), 1)
 
 
-def forget_before(store: Store, seq: int) -> None:
-    store.connection.execute("DELETE FROM stream WHERE seq < ?", (seq,))
+def forget_before(store: Store, journal_seq: int) -> None:
+    stream_log.prune(store.connection, journal_seq - 1)
 
 
 async def test_messages_no_longer_kept_stop_the_subscriber_or_are_told(store):

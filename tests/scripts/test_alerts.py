@@ -12,7 +12,7 @@ from monitors.heartbeat import Heartbeat
 from monitors.monitoring import Monitors
 from scripts.cli import run
 from storage import commands
-from storage.live import open_store
+from storage.live import Schema, open_store
 from tests.monitors.views import position, settings, view
 
 
@@ -24,7 +24,7 @@ def store(tmp_path):
     monitors.command("silence", {"rule": "sector", "subject": "*", "until_ns": far, "reason": "known"})
     monitors.evaluate(view(0, 100))
     monitors.evaluate(view(1, 79, positions=(position("ACME", 30, sector="energy"),)))
-    live = open_store(tmp_path / "live", listing.SCHEMA)
+    live = open_store(tmp_path / "live", Schema(listing.SCHEMA))
     with live.transaction() as connection:
         listing.save(connection, monitors.listing)
     live.close()
@@ -59,7 +59,7 @@ def test_the_list_as_json(store, capsys):
 
 
 def test_a_store_without_alerts_says_so(tmp_path, capsys):
-    open_store(tmp_path / "live", listing.SCHEMA).close()
+    open_store(tmp_path / "live", Schema(listing.SCHEMA)).close()
     assert alerts(tmp_path / "live", "list") == 0
     assert "no alert is open" in capsys.readouterr().out
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from monitors import stream_log
 from scripts.cli import run
 from scripts.subscribe import as_json, as_line
 from tests.monitors.live_stream import Store, body_of, publishing
@@ -76,7 +77,7 @@ async def test_it_appends_json_lines_to_a_file_and_tells_of_gaps(store, tmp_path
     async with publishing(store) as publisher:
         for _ in range(4):
             publisher.publish(store.commit("signal"))
-        store.connection.execute("DELETE FROM stream WHERE seq < 3")
+        stream_log.prune(store.connection, 2)
         arguments = ["--address", publisher.address, "--since", "0", "--count", "2", "--output", str(output)]
         process = await command(*arguments)
         printed, said = await asyncio.wait_for(process.communicate(), 60)

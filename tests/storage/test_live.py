@@ -13,10 +13,10 @@ from engine import snapshot
 from engine.errors import ConfigError, DataError
 from storage import journal
 from storage.journal import JournalDamaged
-from storage.live import DATABASE, MARK, StoreFailed, open_store, read_only
+from storage.live import DATABASE, MARK, Schema, StoreFailed, open_store, read_only
 
 ROOT = Path(__file__).parents[2]
-NOTES = ("CREATE TABLE IF NOT EXISTS notes (text TEXT NOT NULL)",)
+NOTES = Schema(("CREATE TABLE IF NOT EXISTS notes (text TEXT NOT NULL)",))
 
 
 @pytest.fixture
@@ -238,6 +238,25 @@ def test_a_full_disk_ends_the_monitor_and_loses_nothing(home):
     assert store.head.seq == 3
     store.close()
     assert reopened(home).head.seq == 3
+
+
+def test_a_store_without_its_version_is_refused(home):
+    fill(home, 2).close()
+    raw = sqlite3.connect(home / DATABASE)
+    raw.execute("PRAGMA user_version = 0")
+    raw.close()
+    with pytest.raises(JournalDamaged, match="its version is gone"):
+        open_store(home, NOTES)
+
+
+def test_damage_found_while_it_runs_keeps_a_copy_too(home):
+    store = fill(home, 3)
+    log = (home / f"{DATABASE}-wal").read_bytes()
+    error = store.damaged("message 7 does not match")
+    assert "message 7 does not match. Nothing was changed, a copy is in damaged-" in str(error)
+    (copy,) = home.glob("damaged-*")
+    assert (copy / f"{DATABASE}-wal").read_bytes() == log
+    store.close()
 
 
 def test_a_running_store_can_be_read(home):
