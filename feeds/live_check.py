@@ -5,9 +5,10 @@ A file can be looked at before it is used; a live row is traded on. So besides w
 
 1. A price 21 times the last close, or a 21st of it, is refused, unless the next bar confirms it; so is a
    volume that no share has ever had.
-2. An opening at 1/n or n times the last close, n = 2 to 20, without a split being stated and without the
-   trading that goes with such news, is a *suspected split*: the bar is held back. It is released by the split
-   being stated, by the price leaving the ratio, by trading that shows it to be real, or after a week.
+2. A session that opens at a split's ratio of the last close, without a split being stated and without the
+   trading that goes with such news (`feeds.split_suspicion`), is a *suspected split*: it gives no bar. That
+   ends with the split being stated, the price leaving the ratio, trading that shows it to be real, or after a
+   week.
 3. What is refused or held back leaves no bar: NaN, never a carried price. It is told once per symbol and day.
 """
 
@@ -23,27 +24,25 @@ from engine.slab import ActionKind, Bars, Float, Int, Universe
 from feeds.live import FeedStatus, StatusKind
 from feeds.quality import Prices, fault, valid_bars
 from feeds.sessions import iso_day, session_days
+from feeds.split_suspicion import RATIO_MAX, SplitSuspicion, opens_like_split, ratio_words
 
-RATIO_MAX = 20
 JUMP = RATIO_MAX + 1.0
 SHARES_MAX = 1e11  # the whole of a large exchange trades a tenth of it in a day
-NEAR, NEAR_TRADING = 0.03, 10.0  # of the ratio; times the usual dollars that show a fall to be real
-WIDE, WIDE_TRADING = 0.15, 4.0
 CONFIRMS = 1.5  # a bar within this factor of a refused one confirms it
 HELD_DAYS = 7
 FUTURE_NS = 60_000_000_000  # clocks differ
-_WINDOW = 20  # bars whose median is the usual trading
 _PRICES = ("open", "high", "low", "close", "volume")
 
 
 class RowCheck:
-    """Knows the last good close and the usual trading of each symbol. Synchronous and deterministic."""
+    """Knows the last good close and the usual sessions of each symbol. Synchronous and deterministic."""
 
     def __init__(self, universe: Universe) -> None:
         n = len(universe)
         self._symbols = universe.symbols
         self._close: Float = np.full(n, np.nan)
-        self._dollars: Float = np.full((_WINDOW, n), np.nan)
+        self._splits = SplitSuspicion(n)
+        self._session: Int = np.full(n, -1)  # day number of the newest bar: the next of the day opens nothing
         self._refused: Float = np.full(n, np.nan)  # close of the jump that the next bar may confirm
         self._held_since: Int = np.full(n, -1)  # day number, -1: nothing is held back
         self._told: dict[tuple[str, str], int] = {}  # kind and symbol -> day
@@ -75,14 +74,20 @@ class RowCheck:
         huge = good & (prices.volume > SHARES_MAX)
         good &= ~huge
         jumped = good & self._jumped(prices)
-        split = good & ~jumped & self._split_like(prices, day)
-        good &= ~jumped & ~split
+        good &= ~jumped
+        opening = good & (self._session != day)
+        held = good & (self._held_since >= 0) & (day - self._held_since < HELD_DAYS)
+        overdue = good & (self._held_since >= 0) & ~held
+        split = good & ~overdue & self._splits.judge(prices, self._close, opening & ~overdue, held)
+        good &= ~split
+        self._session[opening] = day
         told = [
             *self._tell(invalid, "quarantined", day, prices),
             *self._tell(huge, "quarantined", day, prices),
             *self._tell(jumped, "quarantined", day, prices),
             *self._tell(split, "suspected_split", day, prices),
         ]
+        self._splits.remember(prices, self._close, good & opening)
         self._remember(prices, good, jumped, split, day)
         if good.all() or not (present & ~good).any():
             return bars, told
@@ -90,8 +95,8 @@ class RowCheck:
 
     def suspect(self, column: int, price: float, ts_ns: int) -> FeedStatus | None:
         """Return word of a suspected split in the first price of a session, if it is one and not yet told."""
-        n = split_ratio(self.close(column), price)
-        if not n or not self._is_new("first_price", column, int(session_days(np.array([ts_ns]))[0])):
+        day = int(session_days(np.array([ts_ns]))[0])
+        if not opens_like_split(self.close(column), price) or not self._is_new("first_price", column, day):
             return None
         return FeedStatus("suspected_split", self._symbols[column], _split_detail(self.close(column), price))
 
@@ -102,29 +107,11 @@ class RowCheck:
             jumped: NDArray[np.bool_] = (factor >= JUMP) & ~confirmed
         return jumped
 
-    def _split_like(self, prices: Prices, day: int) -> NDArray[np.bool_]:
-        """Return where the row opens at n times the last close or its n-th part, without the trading."""
-        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-            factor = np.maximum(prices.open / self._close, self._close / prices.open)
-            off = np.abs(factor / np.clip(np.round(factor), 2.0, RATIO_MAX) - 1.0)
-            usual = np.full(len(off), np.nan)
-            some = ~np.isnan(self._dollars).all(axis=0) & (off <= WIDE)
-            usual[some] = np.nanmedian(self._dollars[:, some], axis=0)
-            trading = prices.volume * prices.close / usual
-            real = (trading >= NEAR_TRADING) | ((off > NEAR) & (trading >= WIDE_TRADING))
-        known_too_long = (self._held_since >= 0) & (day - self._held_since >= HELD_DAYS)
-        split_like: NDArray[np.bool_] = (off <= WIDE) & ~real & ~known_too_long
-        return split_like
-
     def _remember(
         self, prices: Prices, good: NDArray[np.bool_], jumped: NDArray[np.bool_],
         split: NDArray[np.bool_], day: int,
     ) -> None:  # fmt: skip
         self._close[good] = prices.close[good]
-        traded = good & (prices.volume > 0.0)
-        if traded.any():
-            self._dollars[:-1, traded] = self._dollars[1:, traded]
-            self._dollars[-1, traded] = prices.volume[traded] * prices.close[traded]
         self._refused[good] = np.nan
         self._refused[jumped] = prices.close[jumped]
         self._held_since[good] = -1
@@ -156,19 +143,9 @@ class RowCheck:
         return True
 
 
-def split_ratio(before: float, price: float) -> int:
-    """Return n where a price is within 15 % of 1/n or n times the close before, else 0."""
-    if not (before > 0.0 and price > 0.0):
-        return 0
-    factor = max(before / price, price / before)
-    n = round(factor)
-    return n if 2 <= n <= RATIO_MAX and abs(factor / n - 1.0) <= WIDE else 0
-
-
 def _split_detail(before: float, price: float) -> str:
-    n = split_ratio(before, price) or RATIO_MAX
-    ratio = f"{n}:1" if price < before else f"1:{n}"
-    return f"{price:g} after a close of {before:g} looks like a split {ratio} that is not stated"
+    words = ratio_words(before, price)
+    return f"{price:g} after a close of {before:g} looks like a split {words} that is not stated"
 
 
 def _without(bars: Bars, bad: NDArray[np.bool_]) -> Bars:
