@@ -273,6 +273,7 @@ class Monitor(Section, frozen=True, kw_only=True):
     snapshot_inputs: Count = 1_000  # between two snapshots; a start replays at most as many
     tick_seconds: Seconds = 60.0  # without other news alerts are looked at again
     queue_rows: Count = 64  # waiting to be taken; then the feed waits
+    heartbeat_seconds: Seconds = 300.0  # between two signs of life; twice that without one is trouble
     feed_dead_seconds: Seconds = 120.0  # without a sign of life the watchdog is not fed
     http_address: Text | None = "127.0.0.1:8311"  # health and metrics; null: none
     http_public: bool = False  # allow an address that others can reach

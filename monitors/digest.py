@@ -21,10 +21,6 @@ class Item(NamedTuple):
     def newest(self) -> Transition:
         return self.transitions[-1]
 
-    @property
-    def inhibited(self) -> bool:
-        return bool(self.newest.inhibited_by) and not self.newest.resolved
-
 
 class Digest(NamedTuple):
     items: tuple[Item, ...]  # causes first, then the worst, those that ended last
@@ -49,11 +45,13 @@ def digest(transitions: Iterable[Transition]) -> Digest:
     for one in transitions:
         by_alert.setdefault(one.key, []).append(one)
     items = sorted((Item(tuple(alert)) for alert in by_alert.values()), key=_precedence)
-    own = tuple(item for item in items if not item.inhibited)
-    # A cause that was told before leaves its symptoms to speak for themselves
-    if not any(RULES[item.newest.rule].cause for item in own):
-        return Digest(tuple(items), ())
-    return Digest(own, tuple(item for item in items if item.inhibited))
+    # A cause that is told in another mail, or is over, leaves its symptoms to speak for themselves
+    causes = {item.newest.key for item in items if RULES[item.newest.rule].cause and not item.newest.resolved}
+    listed = [item.newest.inhibited_by in causes and not item.newest.resolved for item in items]
+    return Digest(
+        tuple(item for item, under_a_cause in zip(items, listed, strict=True) if not under_a_cause),
+        tuple(item for item, under_a_cause in zip(items, listed, strict=True) if under_a_cause),
+    )
 
 
 def _precedence(item: Item) -> tuple[bool, bool, int, str, str]:

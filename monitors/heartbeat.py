@@ -22,7 +22,6 @@ from monitors.relay import Daily
 from monitors.wording import clean, dollars, moment, number, span
 
 FILE = "heartbeat.json"
-INTERVAL_S = 300.0
 
 
 class Heartbeat(Struct, frozen=True, kw_only=True):
@@ -31,6 +30,7 @@ class Heartbeat(Struct, frozen=True, kw_only=True):
     ts_ns: int
     journal_seq: int
     journal_hash: str
+    interval_s: float = 300.0  # until the next one
     problems: tuple[str, ...] = ()  # empty: well
 
 
@@ -49,14 +49,13 @@ class Report(NamedTuple):
     problems: Sequence[str] = ()
 
 
-async def keep_alive(
-    path: Path, clock: Clock, status: Callable[[], Heartbeat], interval_s: float = INTERVAL_S
-) -> None:
+async def keep_alive(path: Path, clock: Clock, status: Callable[[], Heartbeat]) -> None:
     """Write the file for ever. A disk that refuses is no error here: the file grows old, which tells it."""
     while True:
+        beat = status()
         with suppress(OSError):
-            write(path, status())
-        await clock.sleep(interval_s)
+            write(path, beat)
+        await clock.sleep(beat.interval_s)
 
 
 def write(path: Path, heartbeat: Heartbeat) -> None:
@@ -69,7 +68,7 @@ def write(path: Path, heartbeat: Heartbeat) -> None:
     partial.replace(path)
 
 
-def check(path: Path, now_ns: int, interval_s: float = INTERVAL_S) -> tuple[str, ...]:
+def check(path: Path, now_ns: int) -> tuple[str, ...]:
     """Return what is wrong with a monitor, judged by its file; empty when it is well."""
     try:
         beat = msgspec.json.decode(path.read_bytes(), type=Heartbeat)
@@ -78,8 +77,11 @@ def check(path: Path, now_ns: int, interval_s: float = INTERVAL_S) -> tuple[str,
     except (msgspec.MsgspecError, ValueError):
         return (f"{path}: is not a heartbeat",)
     age_ns = now_ns - beat.ts_ns
-    if age_ns > 2 * interval_s * 1e9:
+    limit_ns = 2 * beat.interval_s * 1e9
+    if age_ns > limit_ns:
         return (f"no sign of life for {span(age_ns)}, since {moment(beat.ts_ns)}",)
+    if age_ns < -limit_ns:
+        return (f"{path}: is dated {moment(beat.ts_ns)}, which is yet to come; one of the clocks is wrong",)
     return beat.problems
 
 

@@ -30,7 +30,7 @@ from monitors.alerts import RULES, Transition, alert_key
 from monitors.digest import Item, digest
 from monitors.mail import Envelope, alert_mail, notice_mail
 from monitors.outbox import Due
-from monitors.smtp import Failure, Trouble, send
+from monitors.smtp import Failure, Trouble, send, was_cancelled
 from monitors.wording import clean, facts, headline
 
 Transaction = Callable[[], AbstractContextManager[sqlite3.Connection]]
@@ -105,7 +105,7 @@ class Relay:
     async def run(self) -> None:
         """Send for ever. What is under way when it is cancelled stays `sending`: to be repeated, marked."""
         self.start()
-        while not _cancelled():
+        while not was_cancelled():
             self._wake.clear()
             await self._rest(await self.step())
         raise asyncio.CancelledError
@@ -121,7 +121,7 @@ class Relay:
             with self._transaction() as connection:
                 outbox.hold(connection)
             return REST_S_MAX
-        while not _cancelled() and (due := self._next()) is not None:
+        while not was_cancelled() and (due := self._next()) is not None:
             await self._send(due)
         return self._seconds_to_rest()
 
@@ -354,9 +354,3 @@ def _readable(payload: bytes) -> tuple[Transition | None, str]:
     except (MsgspecError, ValueError, LookupError, RecursionError) as error:
         return None, clean(f"{type(error).__name__}: {error}")
     return transition, ""
-
-
-def _cancelled() -> bool:
-    """Whether this task was asked to end: `asyncio.wait_for` of Python 3.11 can swallow that."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

@@ -63,20 +63,28 @@ class Client(aiosmtplib.SMTP):
         return await super().data(*arguments, **options)
 
 
+async def probe(email: Email) -> Failure | None:
+    """Connect, encrypt and part; return why no mail could be sent now, None when nothing speaks against it.
+
+    Nobody logs in: a server that counts logins need not count these.
+    """
+    client = _client(email, password=None)
+    try:
+        async with asyncio.timeout(email.timeout_seconds):
+            await client.connect()
+        with contextlib.suppress(Exception):
+            await client.quit(timeout=_QUIT_S)
+    except (aiosmtplib.SMTPException, OSError, ValueError) as error:
+        return Failure(_trouble(error, handed_over=False), _told(error, email, None))
+    finally:
+        client.close()
+    return None
+
+
 async def send(email: Email, message: EmailMessage, recipients: Sequence[str]) -> dict[str, Failure]:
     """Send a message; return the recipients that did not get it, and why. At most `timeout_seconds` long."""
     password = email.password.reveal() if email.password is not None else None
-    client = Client(
-        hostname=email.smtp_server,
-        port=email.smtp_port,
-        username=email.username if password is not None else None,
-        password=password,
-        local_hostname=socket.gethostname(),  # The default looks itself up in the DNS
-        timeout=email.timeout_seconds,
-        use_tls=email.security == "tls",
-        start_tls=email.security == "starttls",  # Never None: that goes on in the clear if not offered
-        validate_certs=email.validate_certificates,
-    )
+    client = _client(email, password)
     try:
         async with asyncio.timeout(email.timeout_seconds):
             await client.connect()
@@ -91,6 +99,26 @@ async def send(email: Email, message: EmailMessage, recipients: Sequence[str]) -
     finally:
         client.close()
     return {address: _refused(reply.code, reply.message, password) for address, reply in refused.items()}
+
+
+def was_cancelled() -> bool:
+    """Whether this task was asked to end: `asyncio.wait_for` of Python 3.11, used below, can swallow that."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _client(email: Email, password: str | None) -> Client:
+    return Client(
+        hostname=email.smtp_server,
+        port=email.smtp_port,
+        username=email.username if password is not None else None,
+        password=password,
+        local_hostname=socket.gethostname(),  # The default looks itself up in the DNS
+        timeout=email.timeout_seconds,
+        use_tls=email.security == "tls",
+        start_tls=email.security == "starttls",  # Never None: that goes on in the clear if not offered
+        validate_certs=email.validate_certificates,
+    )
 
 
 def _refused(code: int, message: str, password: str | None) -> Failure:

@@ -29,6 +29,7 @@ from monitors.inputs import Plan, Start
 from monitors.log import secrets_of, start_console_log, start_json_log
 from monitors.notify import ServiceManager
 from monitors.relay import Daily, Relay
+from monitors.smtp import probe, was_cancelled
 from monitors.writer import SCHEMA, Taken, Writer
 from scripts import tables
 from scripts.assembly import UsageError
@@ -102,6 +103,7 @@ class Process:
         self._health = Health(clock, settings.monitor.feed_dead_seconds)
         self._publisher: Any = None
         self._relay: Relay | None = None
+        self._unreachable = ""  # why the mail server could not be reached, when it was last tried
         self._reason = ""
         self._ready_s = 0.0
         self._first_row_s: float | None = None
@@ -116,6 +118,7 @@ class Process:
             parts.off_path["heartbeat"] = lambda: heartbeat.keep_alive(
                 beat_path, self._clock, self._heartbeat
             )
+            parts.off_path["mail probe"] = self._probe_mail
             await self._start_http(stack)
             daemon = Daemon(
                 self._writer, feed, plan, Start(source_hash(), source), self._clock, self._health,
@@ -198,12 +201,25 @@ class Process:
         head = self._writer.store.head
         return heartbeat.Heartbeat(
             ts_ns=self._clock.now_ns(), journal_seq=head.seq, journal_hash=head.hash.hex(),
-            problems=tuple(self._problems()),
+            interval_s=self._settings.monitor.heartbeat_seconds, problems=tuple(self._problems()),
         )  # fmt: skip
+
+    async def _probe_mail(self) -> None:
+        """Try the mail server while there is nothing to send: silence must not look like calm."""
+        assert self._relay is not None
+        while not was_cancelled():
+            email = self._relay.email
+            failure = await probe(email) if email.enabled else None
+            self._unreachable = "" if failure is None else f"no mail could be sent: {failure.reason}"
+            if not was_cancelled():
+                await self._clock.sleep(self._settings.monitor.heartbeat_seconds)
+        raise asyncio.CancelledError
 
     def _problems(self) -> list[str]:
         """Return what somebody outside should know."""
         found = [*self._health.problems(), *(one.detail for one in self._health.conditions())]
+        if self._unreachable and not self._health.mail_trouble:
+            found.append(self._unreachable)
         feed, detail = self._writer.core.feed
         if feed != "connected":
             found.append(f"feed {feed}: {detail}")

@@ -7,8 +7,8 @@ from math import nan
 
 import pytest
 
+from config.settings import Settings
 from engine.clock import ManualClock
-from monitors import heartbeat
 from monitors.episodes import OpenAlert
 from monitors.heartbeat import Heartbeat, Report, check, daily_report, keep_alive, write
 from monitors.listing import Listing
@@ -31,6 +31,12 @@ def test_a_monitor_that_stopped_is_seen_within_two_intervals(tmp_path):
     write(tmp_path / "f", beat())
     (problem,) = check(tmp_path / "f", START_NS + 10 * MINUTE_NS + 1)
     assert problem.startswith("no sign of life for 10 min")
+
+
+def test_a_file_from_a_time_to_come_is_not_well(tmp_path):
+    write(tmp_path / "f", beat())
+    (problem,) = check(tmp_path / "f", START_NS - 11 * MINUTE_NS)
+    assert "yet to come" in problem
 
 
 def test_problems_are_told_as_they_are(tmp_path):
@@ -94,4 +100,4 @@ def test_the_daily_word_never_says_well_with_problems_or_dead_letters():
     said = report(n_dead_letters=2, problems=["feed: stale"], drawdown=nan)
     assert said.subject == "Daily: 2 problems; 2024-01-02, drawdown unknown"
     assert "Problem: feed: stale" in said.body
-    assert heartbeat.INTERVAL_S == 300.0
+    assert Settings().monitor.heartbeat_seconds == beat().interval_s == 300.0
