@@ -277,6 +277,7 @@ class Monitor(Section, frozen=True, kw_only=True):
     feed_dead_seconds: Seconds = 120.0  # without a sign of life the watchdog is not fed
     http_address: Text | None = "127.0.0.1:8311"  # health and metrics; null: none
     http_public: bool = False  # allow an address that others can reach
+    http_token: Secret | None = None  # wanted by POST /halt; there, it needs one
     bars_address: Text | None = None  # of the publisher whose bars --feed zmq takes, tcp://HOST:PORT
     bars_key_file: FolderPath | None = None  # this monitor's secret key there; null: none is needed
     bars_server_key: FolderPath | None = None  # the publisher's public key

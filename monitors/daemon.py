@@ -4,7 +4,8 @@
     commands, ticks, reloads ------------------------^
 
 1. Only the writer takes inputs, one after the other; no decision depends on which task woke first.
-2. Commands are taken before the next row: the kill switch acts on the very next input.
+2. Commands are taken before the next row: the kill switch acts on the very next input, thrown by a command, a
+   file, a signal or over HTTP.
 3. A task off the path (relay, publisher, HTTP) that fails is started again and told of; it cannot stop the
    writer. What cannot be stored ends the process.
 4. Being stopped is a kindness: everything is also right after SIGKILL.
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -31,6 +33,7 @@ from monitors.notify import ServiceManager
 from monitors.stream_log import StreamRow
 from monitors.writer import Taken, Writer, uncollected
 from storage import commands
+from storage.commands import Command
 from storage.journal import JournalDamaged
 from storage.live import StoreFailed
 
@@ -68,6 +71,7 @@ class Daemon:
         plan: what to run. A store that runs another plan changes to it, if its state can go on under it.
         reload: reads the configuration again; raises SmallcapError for a bad one.
         once: end when the feed has caught up.
+        halts: who wants all entries stopped; whoever adds to it throws the kill switch.
     """
 
     def __init__(
@@ -85,6 +89,7 @@ class Daemon:
         parts: Parts | None = None,
         reload: Callable[[], Plan] | None = None,
         once: bool = False,
+        halts: deque[str] | None = None,
     ) -> None:
         self._writer = writer
         self._feed = feed
@@ -102,6 +107,7 @@ class Daemon:
         self._stop_reason = ""
         self._asked = False  # to stop; a feed may also end
         self._reload_wanted = False
+        self._halts: deque[str] = deque() if halts is None else halts
         self._jumps = JumpDetector(clock)
         self._lag_worst_s = 0.0
 
@@ -115,6 +121,15 @@ class Daemon:
             self._stop_reason = reason
             self._health.stopping = True
             self._stop.set()
+
+    def halt(self, by: str) -> None:
+        """Ask the daemon to stop all entries before it takes another row."""
+        self._halts.append(by)
+
+    @property
+    def halted(self) -> bool:
+        """Whether entries are stopped, and that is on the disk."""
+        return self._writer.core.killed
 
     def reload(self) -> None:
         """Ask the daemon to read its configuration again."""
@@ -168,6 +183,7 @@ class Daemon:
                 await asyncio.sleep(0)  # The others get their turn
         deadline_s = self._clock.monotonic_s() + DRAIN_S
         while not self._queue.empty() and self._clock.monotonic_s() < deadline_s:
+            self._take_commands()
             self._take_event(self._queue.get_nowait())
 
     async def _next(self) -> FeedEvent | None:
@@ -207,6 +223,14 @@ class Daemon:
             self._take(command)
             log.warning("command", name=command.name, by=command.by, arguments=command.arguments)
             commands.remove(path)
+        if not self.halted and commands.is_halted(directory):
+            self.halt(f"the file {commands.HALT}")
+        while self._halts:
+            by = self._halts.popleft()
+            if not self.halted:
+                now_ns = self._clock.now_ns()
+                self._take(Command(f"{now_ns:020d}-halt", "halt", now_ns, by))
+                log.critical("entries stopped", by=by)
 
     def _take_reload(self) -> None:
         """Change to the plan of the configuration as it is now; keep the old one when that is impossible."""

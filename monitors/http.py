@@ -1,42 +1,57 @@
-"""Health and metrics over HTTP, for a probe and for Prometheus: GET /healthz, /readyz, /metrics.
+"""A small HTTP server: one request per connection, its head bounded, its body ignored.
 
-Loopback only unless the settings say otherwise; it tells nothing about positions. One request per connection.
+Loopback only, unless the settings say otherwise.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import NamedTuple
 
 from engine.errors import ConfigError
-from monitors.health import Health
 
 REQUEST_BYTES_MAX = 4_096
 TIMEOUT_S = 5.0
 CONNECTIONS_MAX = 32
 
-Gauges = Callable[[], Iterator[tuple[str, str, float]]]  # name, help, value
+_REASONS = {
+    200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
+    503: "Service Unavailable",
+}  # fmt: skip
 
 
-class HealthServer:
-    """Serves while `run` runs. `gauges` yields what other parts measure.
+class Request(NamedTuple):
+    method: str
+    path: str  # without what follows a question mark
+    headers: Mapping[str, str]  # names in lower case
+    peer: str  # address of who asks
+
+
+class Response(NamedTuple):
+    status: int
+    body: bytes
+    kind: str = "text/plain; charset=utf-8"
+
+
+class HttpServer:
+    """Listens between `start` and `stop`, and has `answer` make the responses.
 
     Raises ConfigError for an address that others can reach, unless `public`.
     """
 
-    def __init__(self, address: str, health: Health, gauges: Gauges, *, public: bool = False) -> None:
-        self._host, self.port = _split(address)
-        if not public and not _is_loopback(self._host):
+    def __init__(
+        self, address: str, answer: Callable[[Request], Awaitable[Response]], *, public: bool = False
+    ) -> None:
+        self._host, self.port = _split_address(address)
+        if not public and not is_loopback(self._host):
             raise ConfigError(
                 f"monitor.http_address: {address} can be reached from elsewhere; use 127.0.0.1, or set"
                 " monitor.http_public"
             )
-        self._health = health
-        self._gauges = gauges
-        self._registry = _registry(health, gauges)
+        self._answer = answer
         self._open = 0
 
     async def start(self) -> None:
@@ -59,14 +74,12 @@ class HealthServer:
         self._open += 1
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                if self._open > CONNECTIONS_MAX:
-                    status, kind, body = _text(503, "too many connections\n")
-                else:
-                    status, kind, body = self._answer(await _request_line(reader))
+                response = await self._respond(reader, str((writer.get_extra_info("peername") or "?")[0]))
                 writer.write(
-                    f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
+                    f"HTTP/1.1 {response.status} {_REASONS[response.status]}\r\n"
+                    f"Content-Type: {response.kind}\r\nContent-Length: {len(response.body)}\r\n"
                     "Connection: close\r\nX-Content-Type-Options: nosniff\r\n\r\n".encode()
-                    + body
+                    + response.body
                 )
                 await writer.drain()
         except (TimeoutError, OSError):
@@ -76,80 +89,52 @@ class HealthServer:
             with suppress(OSError):
                 writer.close()
 
-    def _answer(self, line: str | None) -> tuple[str, str, bytes]:
-        match line.split() if line else []:
-            case ["GET", path, version] if version.startswith("HTTP/1."):
-                path = path.partition("?")[0]
-            case [_, _, version] if version.startswith("HTTP/1."):
-                return _text(405, "only GET\n")
-            case _:
-                return _text(400, "not a request\n")
-        problems = self._health.problems()
-        if path == "/healthz":
-            return _text(503 if problems else 200, "\n".join(problems or ["ok"]) + "\n")
-        if path == "/readyz":
-            if self._health.stopping or not self._health.ready:
-                problems.append("stopping" if self._health.stopping else "starting")
-            return _text(503 if problems else 200, "\n".join(problems or ["ready"]) + "\n")
-        if path == "/metrics":
-            from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-
-            return "200 OK", CONTENT_TYPE_LATEST, generate_latest(self._registry)
-        return _text(404, "/healthz, /readyz, /metrics\n")
+    async def _respond(self, reader: asyncio.StreamReader, peer: str) -> Response:
+        if self._open > CONNECTIONS_MAX:
+            return Response(503, b"too many connections\n")
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+        except (asyncio.LimitOverrunError, asyncio.IncompleteReadError):
+            head = b""
+        request = parse(head, peer)
+        return Response(400, b"not a request\n") if request is None else await self._answer(request)
 
 
-async def _request_line(reader: asyncio.StreamReader) -> str | None:
-    """Return the first line of a request once its head is complete, None when it is none."""
+def parse(head: bytes, peer: str) -> Request | None:
+    """Return the request that a head makes, None when it makes none."""
+    first, *lines = head.removesuffix(b"\r\n\r\n").decode("latin-1").split("\r\n")
+    match first.split(" "):
+        case [method, target, version] if version.startswith("HTTP/1.") and target.startswith("/"):
+            pass
+        case _:
+            return None
+    headers: dict[str, str] = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        # Two that differ, or a name with blanks around it, are read one way here and another way elsewhere
+        if not colon or not name or name != name.strip() or name.lower() in headers:
+            return None
+        headers[name.lower()] = value.strip()
+    return Request(method, target.partition("?")[0], headers, peer)
+
+
+def split_host(header: str) -> str:
+    """Return the host of a Host header, without its port."""
+    if header.startswith("["):
+        return header[1:].partition("]")[0]
+    return header.partition(":")[0]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine for certain."""
     try:
-        head = await reader.readuntil(b"\r\n\r\n")
-    except (asyncio.LimitOverrunError, asyncio.IncompleteReadError):
-        return None
-    return head.partition(b"\r\n")[0].decode("latin-1")
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
-_REASONS = {
-    200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 503: "Service Unavailable",
-}  # fmt: skip
-
-
-def _text(status: int, text: str) -> tuple[str, str, bytes]:
-    return f"{status} {_REASONS[status]}", "text/plain; charset=utf-8", text.encode()
-
-
-def _registry(health: Health, gauges: Gauges) -> Any:
-    from prometheus_client import CollectorRegistry
-    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-
-    class Collector:
-        def collect(self) -> Iterator[Any]:
-            for name, count in sorted(health.counts.items()):
-                yield CounterMetricFamily(f"smallcap_{name}", f"{name} since the start", value=count)
-            now = (
-                ("ready", "1 while inputs are taken", float(health.ready and not health.stopping)),
-                ("healthy", "1 without a problem", float(not health.problems())),
-                ("loop_lag_seconds", "how late the event loop is", health.lag_s),
-                ("commit_seconds", "what the newest transaction took", health.commit_s),
-                ("feed_age_seconds", "since the feed last gave anything", health.feed_age_s),
-                ("newest_row_timestamp_seconds", "when the newest row was known", health.ts_ns / 1e9),
-                ("journal_seq", "newest journal row", float(health.journal_seq)),
-            )
-            for name, meaning, value in (*now, *gauges()):
-                yield GaugeMetricFamily(f"smallcap_{name}", meaning, value=value)
-
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(Collector())
-    return registry
-
-
-def _split(address: str) -> tuple[str, int]:
+def _split_address(address: str) -> tuple[str, int]:
     host, colon, port = address.rpartition(":")
     if not (colon and host and port.isdecimal() and int(port) < 65_536):
         raise ConfigError(f"monitor.http_address must be HOST:PORT, was {address!r}")
     return host.strip("[]"), int(port)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

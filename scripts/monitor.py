@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -42,6 +43,7 @@ from scripts.store_verify import verify_store
 from storage.journal import JournalDamaged
 from storage.live import open_store, read_only
 
+HALT_LOOK_S = 0.02  # between two looks whether the kill switch is on the disk
 RELAY_STEP_TIMEOUTS = 10  # mails that one step may send one after the other, each at its slowest
 
 
@@ -68,6 +70,8 @@ def run_monitor(
         start_json_log(secrets_of(settings), verbose=verbose)
     clock = SystemClock()
     store = open_store(store_dir(settings, request.store), SCHEMA)
+    halts: deque[str] = deque()
+    before = signal.signal(signal.SIGUSR1, lambda *_: halts.append("signal SIGUSR1"))
     try:
         writer = Writer(store, LiveCore(assemble), snapshot_inputs=settings.monitor.snapshot_inputs)
         known = compiled_kernels()
@@ -77,7 +81,7 @@ def run_monitor(
             n_recovered = writer.recover()
             _require_same_universe(writer, plan)
             warm_up(plan, first=known == 0)
-        process = Process(settings, writer, clock, began_s)
+        process = Process(settings, writer, clock, began_s, halts)
 
         def reload() -> Plan:
             process.new_settings = load_settings(settings_path, defaults_path, force=True)
@@ -88,6 +92,7 @@ def run_monitor(
     except JournalDamaged as error:
         raise store.damaged(str(error)) from error
     finally:
+        signal.signal(signal.SIGUSR1, before or signal.SIG_DFL)
         store.close()
     return 0
 
@@ -95,11 +100,19 @@ def run_monitor(
 class Process:
     """The daemon with all that hangs off it, as the settings want it."""
 
-    def __init__(self, settings: Settings, writer: Writer, clock: Clock, began_s: float) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        writer: Writer,
+        clock: Clock,
+        began_s: float,
+        halts: deque[str] | None = None,  # who wants all entries stopped: a signal handler adds to it
+    ) -> None:
         self._settings = self.new_settings = settings
         self._writer = writer
         self._clock = clock
         self._began_s = began_s
+        self._halts = halts
         self._health = Health(clock, settings.monitor.feed_dead_seconds)
         self._publisher: Any = None
         self._relay: Relay | None = None
@@ -119,7 +132,6 @@ class Process:
                 beat_path, self._clock, self._heartbeat
             )
             parts.off_path["mail probe"] = self._probe_mail
-            await self._start_http(stack)
             daemon = Daemon(
                 self._writer, feed, plan, Start(source_hash(), source), self._clock, self._health,
                 ServiceManager(os.environ),
@@ -128,11 +140,13 @@ class Process:
                 parts=parts,
                 reload=reload,
                 once=once,
+                halts=self._halts,
             )  # fmt: skip
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, daemon.stop, signal.Signals(number).name)
             loop.add_signal_handler(signal.SIGHUP, daemon.reload)
+            await self._start_http(stack, daemon)
             self._ready_s = time.perf_counter() - self._began_s
             gc.collect()
             gc.freeze()  # What is there by now stays: no collection looks through it again
@@ -232,13 +246,21 @@ class Process:
         stats = outbox.stats(self._writer.store.connection)
         return stats.waiting + stats.open > 0
 
-    async def _start_http(self, stack: AsyncExitStack) -> None:
+    async def _start_http(self, stack: AsyncExitStack, daemon: Daemon) -> None:
         monitor = self._settings.monitor
         if monitor.http_address is None:
             return
-        from monitors.http import HealthServer
+        from monitors.http import HttpServer
+        from monitors.routes import Door, Routes
 
-        server = HealthServer(monitor.http_address, self._health, self._gauges, public=monitor.http_public)
+        async def halt(by: str) -> None:
+            daemon.halt(by)
+            while not daemon.halted:
+                await asyncio.sleep(HALT_LOOK_S)
+
+        door = Door(halt, monitor.http_token, monitor.http_public)
+        routes = Routes(self._health, self._gauges, door)
+        server = HttpServer(monitor.http_address, routes.answer, public=monitor.http_public)
         await server.start()
         stack.push_async_callback(server.stop)
 

@@ -30,6 +30,8 @@ def throw_kill_switch(
     if not (directory / DATABASE).exists():
         raise DataError(f"{directory}: no monitor has a store there; name one with --store")
     name = "resume" if resume else "halt"
+    if resume:
+        commands.take_halt_away(directory)  # First: it would stop them again
     commands.submit(
         directory, name, {}, ts_ns=time.time_ns(), by=getpass.getuser(), token=secrets.token_hex(4)
     )

@@ -3,6 +3,9 @@
 A command line writes the file (complete or not at all) and need not wait; the monitor takes it as its next
 input, journals it, and removes the file once that is on the disk. A monitor that does not run takes it when
 it starts. Nobody but the monitor ever writes its database.
+
+The kill switch has a simpler way too: a file named HALT in the store, with anything in it. Taking it away
+again clears nothing; the command `resume` does.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import msgspec
 from engine.errors import DataError
 
 FOLDER = "commands"
+HALT = "HALT"
 BYTES_MAX = 64 * 1024
 
 
@@ -67,6 +71,21 @@ def load(path: Path) -> Command:
     if command.id != path.stem:
         raise DataError(f"{path}: is named otherwise inside: {command.id!r}")
     return command
+
+
+def is_halted(store: Path) -> bool:
+    """Whether somebody has left the file that stops all entries."""
+    return os.path.lexists(store / HALT)
+
+
+def take_halt_away(store: Path) -> None:
+    """Remove that file. Raises DataError when it stays."""
+    try:
+        (store / HALT).unlink(missing_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"{store / HALT}: cannot be removed: {error.strerror}; remove it, and again"
+        ) from None
 
 
 def remove(path: Path) -> None:

@@ -144,6 +144,74 @@ async def test_a_command_is_taken_before_the_next_row(home):
         assert commands.waiting(home) == []
 
 
+async def bought_after(running, n_rows):
+    """Take the rest of the rows; return whether anything was bought in them."""
+    for row in rows(n_rows, 60):
+        running.feed.coming.put_nowait(row)
+    await running.until(lambda: running.kinds().count("row") == 60)
+    return running.health.counts["orders"]
+
+
+@pytest.mark.parametrize("way", ["file", "signal", "resting file", "command"])
+async def test_every_kill_switch_acts_before_the_row_that_the_monitor_is_waiting_for(home, way):
+    if way == "resting file":
+        home.mkdir()
+        (home / commands.HALT).touch()
+    async with Running(home) as running:
+        await running.until(lambda: running.kinds() == ["plan", "start"] or running.writer.core.killed)
+        match way:
+            case "file":
+                (home / commands.HALT).write_text("enough")
+            case "signal":
+                running.daemon.halt("signal SIGUSR1")
+            case "command":
+                commands.submit(home, "halt", {}, ts_ns=1, by="ann", token="a")
+        running.feed.coming.put_nowait(rows(0, 1)[0])
+        await running.until(lambda: "row" in running.kinds())
+        assert running.kinds() == ["plan", "start", "command", "row"]
+        assert running.daemon.halted
+        assert await bought_after(running, 1) == 0
+
+
+async def test_a_kill_switch_holds_across_a_death_until_a_person_clears_it(home):
+    async with Running(home) as running:
+        (home / commands.HALT).touch()
+        await running.until(lambda: running.daemon.halted)
+        running.task.cancel()
+    (home / commands.HALT).unlink()  # That alone clears nothing
+    async with Running(home) as running:
+        for row in rows(0, 30):
+            running.feed.coming.put_nowait(row)
+        await running.until(lambda: running.kinds().count("row") == 30)
+        assert running.daemon.halted
+        assert running.health.counts["orders"] == 0
+        commands.submit(home, "resume", {}, ts_ns=2, by="ann", token="b")
+        await running.until(lambda: not running.daemon.halted)
+        assert await bought_after(running, 30) > 0
+
+
+async def test_a_file_that_lies_there_stops_entries_once_and_again_after_a_resume(home):
+    async with Running(home, tick_s=0.01) as running:
+        (home / commands.HALT).touch()
+        await running.until(lambda: running.kinds().count("tick") > 3 and running.daemon.halted)
+        assert running.kinds().count("command") == 1
+        commands.submit(home, "resume", {}, ts_ns=2, by="ann", token="b")
+        await running.until(lambda: running.kinds().count("command") == 3)
+        assert running.daemon.halted
+
+
+async def test_a_kill_switch_thrown_while_it_stops_acts_before_what_is_queued(home):
+    async with Running(home) as running:
+        for row in rows(0, 8):
+            running.daemon._queue.put_nowait(row)
+        running.daemon.stop("SIGTERM")
+        running.daemon.halt("signal SIGUSR1")
+        await asyncio.wait({running.task}, timeout=DEADLINE_S)
+        kinds = running.kinds()
+        assert kinds.index("command") <= 3
+        assert kinds.count("row") == 8
+
+
 async def test_a_file_that_is_no_command_is_set_aside_and_harms_nobody(home):
     async with Running(home) as running:
         (home / commands.FOLDER).mkdir()

@@ -3,21 +3,29 @@
 import asyncio
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from engine.clock import ManualClock
 from engine.errors import ConfigError
 from monitors.health import Health
-from monitors.http import REQUEST_BYTES_MAX, HealthServer
+from monitors.http import REQUEST_BYTES_MAX, HttpServer, parse
+from monitors.routes import Routes
 
 
 def no_gauges():
     yield "outbox_depth", "what waits", 3.0
 
 
+def server_at(address, health=None, **options):
+    routes = Routes(health or Health(ManualClock(), 60.0), no_gauges)
+    return HttpServer(address, routes.answer, **options)
+
+
 @pytest.fixture
 async def served():
     health = Health(ManualClock(), feed_dead_s=60.0)
-    server = HealthServer("127.0.0.1:0", health, no_gauges)
+    server = server_at("127.0.0.1:0", health)
     await server.start()
     yield health, server
     await server.stop()
@@ -67,6 +75,10 @@ async def test_metrics_are_what_prometheus_reads(served):
     ("request_bytes", "status"),
     [
         (b"POST /healthz HTTP/1.1\r\n\r\n", 405),
+        (b"POST /halt HTTP/1.1\r\nHost: localhost\r\nX-Smallcap-Halt: yes\r\n\r\n", 405),
+        (b"GET /healthz HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+        (b"GET /healthz HTTP/1.1\r\nHost : a\r\n\r\n", 400),
+        (b"GET /healthz HTTP/1.1\r\n folded\r\n\r\n", 400),
         (b"GET /elsewhere HTTP/1.1\r\n\r\n", 404),
         (b"hello\r\n\r\n", 400),
         (b"\xff\xfe\x00 \r\n\r\n", 400),
@@ -81,23 +93,26 @@ async def test_what_is_no_question_gets_an_answer_and_stops_nothing(served, requ
 
 @pytest.mark.parametrize("address", ["0.0.0.0:8311", "192.0.2.1:80", "[::]:80", "example.org:80"])
 def test_an_address_that_others_can_reach_is_refused(address):
-    health = Health(ManualClock(), 60.0)
     with pytest.raises(ConfigError, match="http_public"):
-        HealthServer(address, health, no_gauges)
-    HealthServer(address, health, no_gauges, public=True)
+        server_at(address)
+    server_at(address, public=True)
 
 
 @pytest.mark.parametrize("address", ["", "8311", "127.0.0.1", "127.0.0.1:port", "127.0.0.1:70000"])
 def test_an_address_that_is_none_is_refused(address):
     with pytest.raises(ConfigError, match="HOST:PORT"):
-        HealthServer(address, Health(ManualClock(), 60.0), no_gauges)
+        server_at(address)
 
 
 async def test_a_port_that_is_taken_is_told():
-    health = Health(ManualClock(), 60.0)
-    first = HealthServer("127.0.0.1:0", health, no_gauges)
+    first = server_at("127.0.0.1:0")
     await first.start()
-    second = HealthServer(f"127.0.0.1:{first.port}", health, no_gauges)
+    second = server_at(f"127.0.0.1:{first.port}")
     with pytest.raises(ConfigError, match="http_address"):
         await second.start()
     await first.stop()
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_a_request_or_none(head):
+    parse(head + b"\r\n\r\n", "")
