@@ -69,7 +69,9 @@ def build(
     axes = survey(files)
     n_cells = len(axes.ts) * len(axes.symbols)
     if n_cells == 0:
-        raise DataError(f"{source}: no row with a symbol and a readable date")
+        raise DataError(
+            f"{source}: no row with a symbol and a readable date; dates are written 2024-03-08 or 20240308"
+        )
     quarantine = Quarantine(folder / "quality.csv")
     scatter = Scatter(folder, axes, plan, quarantine)
     done = 0

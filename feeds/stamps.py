@@ -4,7 +4,8 @@ Understood: Arrow dates and timestamps; ISO text with or without time and UTC of
 number, with hhmmss in a second column (Stooq); epoch seconds, milli-, micro- or nanoseconds.
 
 A value with a UTC offset is a moment (`zoned`). One without is New York wall-clock time; midnight there means
-the session of that date. A cell that cannot be read is `BAD_TIME`.
+the session of that date. A cell that cannot be read is `BAD_TIME`, and so is one of a year that int64
+nanoseconds do not reach (1678 to 2261).
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ Int = NDArray[np.int64]
 _OFFSET = re.compile(r"[:\d]\s?(Z|UTC|[+-]\d{2}:?\d{2})$")
 _ISO = re.compile(r"\d{4}-\d{2}-\d{2}([ T].+)?$|\d{8}$")
 _EPOCH_UNITS = ((10**17, 1), (10**14, 10**3), (10**11, 10**6), (10**8, 10**9))
+_FIRST_S, _LAST_S = (
+    int(np.datetime64(day, "s").astype(np.int64)) for day in ("1678-01-01", "2261-12-31")
+)  # Beyond, int64 nanoseconds wrap around to another year without a word
 
 
 class Stamps(NamedTuple):
@@ -44,9 +48,12 @@ def read_stamps(column: Any, time: Any | None, zoned: bool | None) -> Stamps:
         column = column.dictionary_decode()
     kind = column.type
     if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
-        moments = column.cast(pa.timestamp("ns", getattr(kind, "tz", None)), safe=False)
+        zone = getattr(kind, "tz", None)
+        seconds = column.cast(pa.timestamp("s", zone), safe=False).cast(pa.int64())
+        known = pc.and_(pc.greater_equal(seconds, _FIRST_S), pc.less_equal(seconds, _LAST_S))
+        moments = pc.if_else(known, column, None).cast(pa.timestamp("ns", zone))
         ns = moments.cast(pa.int64()).fill_null(BAD_TIME).to_numpy(zero_copy_only=False)
-        return Stamps(np.array(ns, np.int64), getattr(kind, "tz", None) is not None)
+        return Stamps(np.array(ns, np.int64), zone is not None)
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
         numbers = column.cast(pa.float64(), safe=False).fill_null(np.nan)
         return _add_times(_from_numbers(np.asarray(numbers)), time)
@@ -57,11 +64,12 @@ def read_stamps(column: Any, time: Any | None, zoned: bool | None) -> Stamps:
 def _from_numbers(values: NDArray[np.float64]) -> Stamps:
     """yyyymmdd, or a moment as an epoch; the first readable value decides for the column."""
     ns = np.full(len(values), BAD_TIME)
-    known = np.flatnonzero(np.isfinite(values))
+    known = np.flatnonzero(np.abs(values) <= _LAST_S * 10**9)
     numbers = values[known].astype(np.int64)
     if len(numbers) and numbers[0] >= 10**8:
         unit = next(unit for least, unit in _EPOCH_UNITS if numbers[0] >= least)
-        ns[known] = numbers * unit
+        reached = np.abs(numbers) <= _LAST_S * 10**9 // unit
+        ns[known[reached]] = numbers[reached] * unit
         return Stamps(ns, True)
     unique, inverse = np.unique(numbers, return_inverse=True)
     ns[known] = _parse([str(number) for number in unique])[inverse]
@@ -87,7 +95,10 @@ def _parse(texts: list[str]) -> Int:
 
     clean = [text if _ISO.match(text) else None for text in texts]
     moments = pd.to_datetime(pd.Series(clean, dtype="str"), format="ISO8601", errors="coerce", utc=True)
-    return np.array(pd.DatetimeIndex(moments).as_unit("ns").asi8, np.int64)
+    index = pd.DatetimeIndex(moments)
+    first, last = (pd.Timestamp(seconds, unit="s", tz="UTC") for seconds in (_FIRST_S, _LAST_S))
+    index = index.where((index >= first) & (index <= last))
+    return np.array(index.as_unit("ns").asi8, np.int64)
 
 
 def _add_times(stamps: Stamps, time: Any | None) -> Stamps:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 GLOBAL_FLAGS = ("--force-config-reload", "--verbose")
 GLOBAL_OPTIONS = ("--settings", "--defaults")  # each takes a path
 SEVERAL_WORDS = ("--strategies", "--symbol")  # each takes all words up to the next option
+MAY_BE_EMPTY = ("--topic", "--reason")  # the beginning of every topic, no reason
 
 
 def normalised(arguments: Sequence[str]) -> list[str]:
@@ -30,6 +31,21 @@ def normalised(arguments: Sequence[str]) -> list[str]:
         else:
             rest.append(word)
     return leading + _spread(rest)
+
+
+def left_empty(arguments: Sequence[str]) -> str | None:
+    """Return the option that was given "" as its value, as an unset variable of a shell does; None without.
+
+    A path of "" would be the current folder: read as data, or written to.
+    """
+    for i, word in enumerate(arguments):
+        name, equals, value = word.partition("=")
+        empty = not value if equals else arguments[i + 1 : i + 2] == [""]
+        if word == "--":
+            break
+        if word.startswith("--") and empty and name not in MAY_BE_EMPTY:
+            return name
+    return None
 
 
 def split_names(values: Iterable[str] | None) -> list[str]:

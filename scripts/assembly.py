@@ -67,7 +67,7 @@ def build_strategies(
 
     added = [name for module in modules for name in registry.load_module(module)]
     if names:
-        full = list(dict.fromkeys(_full_name(name) for name in names))
+        full = list(dict.fromkeys(_full_name(name, "--strategies") for name in names))
     else:
         full = [name for name in registry.BUILT_IN if weights.get(name, 1.0) > 0] + added
     given = _parameters(params, full)
@@ -142,7 +142,7 @@ def day(text: str | None, option: str) -> date | None:
         raise UsageError(f"{option} must be a date such as 2020-01-31, was {text!r}") from None
 
 
-def _full_name(name: str) -> str:
+def _full_name(name: str, option: str) -> str:
     from strategies import registry
 
     try:
@@ -151,7 +151,7 @@ def _full_name(name: str) -> str:
         known = [*registry.SHORT_NAMES, *registry.BUILT_IN]
         close = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
         hint = f"; did you mean {close[0]}?" if close else ""
-        raise UsageError(f"--strategies: {error}{hint}") from None
+        raise UsageError(f"{option}: {error}{hint}") from None
 
 
 def _parameters(params: Sequence[str], chosen: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -162,7 +162,7 @@ def _parameters(params: Sequence[str], chosen: Sequence[str]) -> dict[str, dict[
         name, dot, key = target.strip().partition(".")
         if not (equals and dot and name and key):
             raise UsageError(f"--param must be NAME.key=value, was {option!r}")
-        full = _full_name(name)
+        full = _full_name(name, f"--param {option}")
         if full not in chosen:
             raise UsageError(f"--param {option}: {name} is not run; --strategies has {', '.join(chosen)}")
         given.setdefault(full, {})[key] = value.strip()

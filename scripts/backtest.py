@@ -108,7 +108,8 @@ def run_backtest(
     run.judgement = trials.judged(run, summary)
     paths: list[Path] = []
     if request.output_dir is not None:
-        with uncollected():
+        (request.output_dir / "run.json").unlink(missing_ok=True)  # From here on it is no longer whole
+        with uncollected(), telling_of_half_a_folder(request.output_dir):
             paths = write_files(run, summary, request.output_dir, started, reporting, started_at)
     run.seconds["total"] = time.perf_counter() - started
     if request.json:
@@ -233,7 +234,6 @@ def write_files(
     from reports.tearsheet import deflated_plotly, write_tearsheet
 
     manifest_path = directory / "run.json"
-    manifest_path.unlink(missing_ok=True)
     threading.Thread(target=deflated_plotly, daemon=True).start()  # Done by the time the tear sheet is
     attribution = attribute(run.recorder)
     positions = run.desk.open_positions()
@@ -272,6 +272,18 @@ def write_files(
     run.seconds.update(report=now - reporting, total=now - started)
     write_manifest(manifest_path, {**manifest, "timings": timings(run, started_at)})
     return [*paths, manifest_path]
+
+
+@contextmanager
+def telling_of_half_a_folder(directory: Path) -> Iterator[None]:
+    """Within, files are written: whatever stops that says that the folder is not whole."""
+    half = f"{directory} holds half a run and no run.json; run it again"
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(half) from None
+    except OSError as error:
+        raise SmallcapError(f"{error.strerror or error}; {half}") from error
 
 
 @contextmanager

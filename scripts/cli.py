@@ -15,8 +15,8 @@ from typing import Annotated, Any
 import typer
 
 from scripts import cli_alerts, cli_live, cli_universe
-from scripts.app import EXIT_CODES, GLOBALS, INTERRUPTED, Globals, app
-from scripts.arguments import normalised, split_names
+from scripts.app import EXIT_CODES, GLOBALS, INTERRUPTED, USAGE, Globals, app
+from scripts.arguments import left_empty, normalised, split_names
 from scripts.console import note, report_error, report_usage, start_logging
 from scripts.options import (
     Benchmark,
@@ -122,8 +122,8 @@ def backtest(
         return run_backtest(
             request, settings_path=options.settings, defaults_path=options.defaults, force=options.force
         )
-    except KeyboardInterrupt:  # Here, because Typer would end without a word
-        return _interrupted()
+    except KeyboardInterrupt as interrupt:  # Here, because Typer would end without a word
+        return _interrupted(interrupt)
 
 
 @app.command(epilog=f"{GLOBALS} {EXIT_CODES}")
@@ -268,11 +268,14 @@ def run(arguments: Sequence[str]) -> int:
     words = normalised(arguments)
     verbose = "--verbose" in words
     start_logging(verbose)
+    if option := left_empty(words):
+        report_usage(f"{option} has an empty value; is a variable not set?")
+        return USAGE
     command: Callable[..., Any] = typer.main.get_command(app)
     try:
         return int(command(words, prog_name=_program(), standalone_mode=False) or 0)
-    except KeyboardInterrupt:
-        return _interrupted()
+    except KeyboardInterrupt as interrupt:
+        return _interrupted(interrupt)
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
         report_usage(_message(error), help_command=context.command_path if context else None)
@@ -281,8 +284,9 @@ def run(arguments: Sequence[str]) -> int:
         return report_error(error, verbose=verbose)
 
 
-def _interrupted() -> int:
-    note("interrupted; nothing was kept")
+def _interrupted(interrupt: KeyboardInterrupt) -> int:
+    """Say what is left of an interrupted command: nothing, unless the interrupt says so itself."""
+    note(f"interrupted; {str(interrupt) or 'nothing was kept'}")
     return INTERRUPTED
 
 

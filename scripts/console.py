@@ -14,7 +14,7 @@ import sys
 import tempfile
 import traceback
 
-FAILURE = 1
+FAILURE, INTERNAL = 1, 70
 
 
 def report_error(error: BaseException, *, verbose: bool = False) -> int:
@@ -30,7 +30,7 @@ def report_error(error: BaseException, *, verbose: bool = False) -> int:
         return FAILURE
     where = "" if verbose else f" (traceback: {_save_traceback(error)}; or run again with --verbose)"
     note(f"error: unexpected {type(error).__name__}: {one_line(str(error))}{where}")
-    return FAILURE
+    return INTERNAL
 
 
 def report_usage(message: str, *, help_command: str | None = None) -> None:

@@ -79,10 +79,10 @@ def print_line(text: str) -> None:
 
 
 def console() -> Console:
-    """Return stdout, at most 80 columns wide."""
+    """Return stdout, 80 columns wide: in a narrower window its lines wrap, and no figure is cut off."""
     from rich.console import Console
 
-    return Console(width=min(Console().width, WIDTH), highlight=False)
+    return Console(width=WIDTH, highlight=False)
 
 
 def _figures(performance: Performance) -> tuple[str, ...]:

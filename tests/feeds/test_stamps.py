@@ -66,3 +66,21 @@ def test_an_offset_among_dates_without_is_unreadable() -> None:
     assert (stamps.ns == BAD_TIME).tolist() == [False, True]
     stamps = read_stamps(pa.array(["2024-03-08"]), None, True)  # earlier cells of the file had offsets
     assert np.all(stamps.ns == BAD_TIME)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        pa.array(["2024-03-08", "2999-01-01", "0001-01-01", "9999-12-31"]),
+        pa.array([dt.date(2024, 3, 8), dt.date(2999, 1, 1), dt.date(1, 1, 1), dt.date(9999, 12, 31)]),
+        pa.array(np.array(["2024-03-08", "2999-01-01", "0001-01-01", "9999-12-31"], "datetime64[s]")),
+        pa.array([20240308, 29990101, 10**19 - 1, 1], pa.uint64()),
+    ],
+)
+def test_a_year_that_nanoseconds_do_not_reach_is_unreadable_and_not_another_year(cells: pa.Array) -> None:
+    assert read_stamps(cells, None, None).ns.tolist() == [DAY, *[BAD_TIME] * 3]
+
+
+def test_an_epoch_that_nanoseconds_do_not_reach_is_unreadable() -> None:
+    cells = pa.array([1_709_908_200, 32_472_144_000, 1e300])
+    assert read_stamps(cells, None, None).ns.tolist() == [1_709_908_200 * 10**9, BAD_TIME, BAD_TIME]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from scripts.arguments import normalised, split_names
+from scripts.arguments import left_empty, normalised, split_names
 
 
 @pytest.mark.parametrize(
@@ -55,3 +55,17 @@ def test_words_after_two_dashes_are_left_alone():
 )
 def test_names_are_split_at_commas_and_kept_once(values, names):
     assert split_names(values) == names
+
+
+@pytest.mark.parametrize(
+    ("given", "option"),
+    [
+        (["backtest", "--output-dir", "", "--json"], "--output-dir"),
+        (["--settings=", "backtest"], "--settings"),
+        (["backtest", "--output-dir", "out", "--json"], None),
+        (["subscribe", "--topic", ""], None),
+        (["why", "--", "--data", ""], None),
+    ],
+)
+def test_an_option_whose_value_is_empty_is_found(given, option):
+    assert left_empty(given) == option

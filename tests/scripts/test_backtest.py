@@ -189,6 +189,26 @@ def test_a_second_ctrl_c_stops_at_once(data, capsys, monkeypatch):
     assert not Path("out/run.json").exists()
 
 
+def test_ctrl_c_while_files_are_written_says_that_the_folder_is_not_whole(data, capsys, monkeypatch):
+    assert replay(data, "--output-dir", "out") == 0
+
+    def press(*_):
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr("reports.tearsheet.write_tearsheet", press)
+    assert replay(data, "--output-dir", "out") == 130
+    assert "interrupted; out holds half a run and no run.json; run it again\n" in capsys.readouterr().err
+    assert not Path("out/run.json").exists()
+
+
+def test_a_disk_that_refuses_a_file_is_told_with_the_folder(data, capsys):
+    Path("out").mkdir()
+    Path("out/trades").write_text("in the way of a folder")
+    assert replay(data, "--output-dir", "out") == 1
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told == "error: Not a directory; out holds half a run and no run.json; run it again"
+
+
 def test_the_embedded_market_needs_no_file(capsys):
     options = ["--strategies", "trend", "--start", "2024-01-01", "--seed", "11", "--json"]
     assert run(["backtest", *options]) == 0

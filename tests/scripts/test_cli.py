@@ -86,6 +86,8 @@ def test_global_flags_work_before_and_after_the_command(requests, line):
         ("backtest --strategis x", "did you mean --strategies?"),
         ("backtest --benchmrak x", "did you mean --benchmark?"),
         ("backtest --strategies livermroe", "did you mean livermore?"),
+        ("backtest --param livermroe.min_bars=9", "--param livermroe.min_bars=9: unknown strategy"),
+        ("backtest --output-dir=", "--output-dir has an empty value; is a variable not set?"),
         ("backtest --slab 0", "--slab"),
         ("backtest --capital much", "--capital"),
         ("backtest --mode both", "'sleeve', 'blend'"),
@@ -139,7 +141,7 @@ def test_an_output_folder_that_cannot_be_made_is_refused_before_the_run(capsys, 
 
 @pytest.mark.parametrize(
     ("raised", "code"),
-    [(MissingPackage("pip install it"), 69), (ZeroDivisionError("oops"), 1)],
+    [(MissingPackage("pip install it"), 69), (ZeroDivisionError("oops"), 70)],
 )
 def test_what_goes_wrong_inside_becomes_its_exit_code(capsys, monkeypatch, raised, code):
     def fail(*_, **__):

@@ -33,7 +33,7 @@ def test_an_expected_error_is_one_line_and_its_exit_code(capsys, error, code):
 
 
 def test_an_unexpected_error_is_one_line_that_names_the_saved_traceback(capsys):
-    assert report_error(raised(KeyError("nobody\nthought of this"))) == 1
+    assert report_error(raised(KeyError("nobody\nthought of this"))) == 70
     shown = capsys.readouterr().err
     assert shown.count("\n") == 1
     assert "Traceback" not in shown

@@ -40,6 +40,13 @@ def test_no_line_is_longer_than_eighty_columns(capsys, monkeypatch, summary, col
     assert "and 4 other reasons" in shown.replace("\n ", "")
 
 
+@pytest.mark.parametrize("columns", ["30", "300"])
+def test_a_narrow_window_costs_no_figure(capsys, monkeypatch, summary, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    tables.print_summary(summary)
+    assert "60,316.00" in capsys.readouterr().out
+
+
 def test_quarantined_rows_and_remarks_are_told(capsys):
     table = {
         "file": ["a"],
