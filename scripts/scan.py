@@ -85,9 +85,9 @@ def run_scan(
             return INTERRUPTED
     record = _screened(found, settings, request, outcome, as_of or today, now, is_past=as_of is not None)
     names = scan_report.names_csv(record)
-    unasked = outcome.unasked if outcome else []
+    unanswered = _unanswered(outcome) if outcome else []
     paths = []
-    if request.persist and not unasked:
+    if request.persist and not unanswered:
         paths = ScreenStore(settings.storage.universe_dir).add(record, names)
     if request.output is not None:
         scan_report.write_output(request.output, names)
@@ -96,15 +96,19 @@ def run_scan(
         scan_report.print_json(record, paths)
     else:
         scan_report.print_report(record, paths)
-    if unasked:
-        note(
-            f"{len(unasked)} symbols could not be asked about, so the screen is not kept; run it again later"
-        )
+    if unanswered:
+        note(f"no answer about {len(unanswered)} symbols, so the screen is not kept; run it again later")
         return FAILURE
     if request.email:
         sent = mail.deliver(settings.email, scan_report.message(settings.email, record, names))
         note(f"mailed to {sent} recipient{'s' if sent > 1 else ''} through {settings.email.smtp_server}")
     return 0
+
+
+def _unanswered(outcome: Outcome) -> list[str]:
+    """Return the symbols that nobody was asked about; where nobody answered, those that failed too."""
+    known = outcome.fresh or outcome.fetched
+    return list(outcome.unasked) if known else [*outcome.failed, *outcome.unasked]
 
 
 def candidates(request: ScanRequest, settings: Settings, on: date) -> Candidates:

@@ -153,6 +153,13 @@ def test_what_is_fresh_is_not_asked_for_again_and_a_stopped_service_leaves_the_r
     assert passed(told(capsys, "--symbols", "AAA,CCC,DDD")) == ["AAA", "CCC", "DDD"]
 
 
+def test_a_scan_that_nobody_answers_fails_and_is_not_kept(yahoo, capsys) -> None:
+    answers(yahoo).on_summary = lambda asked, symbol: Reply(503, b"")
+    assert run(["scan", "--symbols", "AAA,BBB"]) == 1
+    assert "no answer about 2 symbols, so the screen is not kept" in capsys.readouterr().err
+    assert not Path("data/universe/screens").exists()
+
+
 def test_ctrl_c_keeps_what_was_fetched_and_the_next_scan_goes_on(yahoo, capsys) -> None:
     hangs = threading.Event()
 
