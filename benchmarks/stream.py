@@ -9,8 +9,9 @@ and stream log are on the disk (synchronous=FULL) before anything is sent. Rows 
 live. The clock starts with the row in hand; `published`: its last signal was given to ZeroMQ; `received`: a
 subscriber in another process has the signal, each counted. TMPDIR names the disk.
 
-Fan-out: signals at a rate, committed a hundred at a time, to subscribers that only count. What ZeroMQ drops
-for one that is too slow is a loss here; `monitors.subscriber` would ask for it.
+Fan-out: signals at a rate, committed a hundred at a time, to subscribers with the queues of
+`monitors.subscriber` that only count. What ZeroMQ drops for one that is too slow is a loss here; a real one
+would ask for it.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import zmq
 
@@ -39,9 +41,11 @@ from engine.clock import SystemClock
 from engine.slab import Bars
 from feeds.live import LiveRow
 from monitors import stream_log, wire
+from monitors.batches import Encoder
 from monitors.core import LiveCore
 from monitors.inputs import Readings
 from monitors.publisher import BarSource, Publisher
+from monitors.subscriber import QUEUE_PACKETS, SOCKET_BYTES
 from monitors.writer import SCHEMA, Writer, uncollected
 from scripts.live_assembly import MonitorRequest, assemble, make_plan
 from storage.live import LiveStore, open_store, read_only
@@ -58,6 +62,7 @@ SMALL: dict[str, Any] = {
 BATCH = 100  # signals in a transaction of the fan-out
 SINKS = 2  # processes that hold the subscribers
 STAGES = ("committed", "published")
+PACKETS = wire.PACKET_TOPICS["signal"]
 
 
 async def latency(symbols: int, warm_up: int, rows: int, pace_s: float) -> dict[str, Any]:
@@ -123,7 +128,7 @@ async def fan_out(rate: int, seconds: float, subscribers: int) -> dict[str, Any]
     """Return how many messages were sent, and how many deliveries were made and lost."""
     universe, _ = market.random_walks(BATCH, 1)
     strategies = [registry.create("trend")]
-    names = wire.Names(universe, strategies, ["trend_following"])
+    encoder = Encoder(universe, strategies, ["trend_following"])
     rows = np.zeros(BATCH, events.SIGNAL_DTYPE)
     rows["symbol"], rows["side"], rows["price_ref"] = np.arange(BATCH), 1, 12.5
     pipes = [multiprocessing.get_context("spawn").Pipe() for _ in range(SINKS)]
@@ -136,7 +141,7 @@ async def fan_out(rate: int, seconds: float, subscribers: int) -> dict[str, Any]
             n_batches = int(rate * seconds) // BATCH
             for i in range(n_batches):
                 with store.transaction() as connection:
-                    batches = wire.batches(names, [events.Signals(rows)], ts_ns=i)
+                    batches = encoder.batches([events.Signals(rows)], ts_ns=i)
                     committed = stream_log.append(connection, i + 1, batches)
                 publisher.publish(committed)
                 await asyncio.sleep(max(0.0, start + (i + 1) * BATCH / rate - time.monotonic()))
@@ -184,29 +189,31 @@ def _receive_signals(pipe: Connection, address: str) -> None:
     """Note when each signal arrived, by its number; in a process of its own."""
     with zmq.Context() as context, context.socket(zmq.SUB) as sub:
         sub.connect(address)
-        for topic in ("signal", wire.HEARTBEAT):
+        for topic in (PACKETS, wire.HEARTBEAT):
             sub.subscribe(topic)
         sub.recv_multipart()
         pipe.send("ready")
-        arrived = {}
+        arrived: dict[int, float] = {}
         while not pipe.poll() or sub.poll(500):
             if sub.poll(100):
                 topic_frame, frame = sub.recv_multipart()
                 now = time.monotonic()
                 if topic_frame != wire.HEARTBEAT.encode():
-                    arrived[wire.decode_message(frame).family_seq] = now
+                    packet = wire.decode_packet(frame)
+                    arrived |= dict.fromkeys(range(packet.family_seq, packet.last_family_seq + 1), now)
         pipe.send(arrived)
 
 
 def _count(pipe: Connection, address: str, subscribers: int) -> None:
     """Count what arrives at so many sockets until half a second after the last; in a process of its own."""
+    counting = msgspec.msgpack.Decoder(_Counted)
     with zmq.Context() as context:
         poller = zmq.Poller()
         for _ in range(subscribers):
             sub = context.socket(zmq.SUB)
-            sub.rcvhwm = 100_000
+            sub.rcvhwm, sub.rcvbuf = QUEUE_PACKETS, SOCKET_BYTES
             sub.connect(address)
-            for topic in ("signal", wire.HEARTBEAT):
+            for topic in (PACKETS, wire.HEARTBEAT):
                 sub.subscribe(topic)
             sub.recv_multipart()
             poller.register(sub, zmq.POLLIN)
@@ -219,10 +226,18 @@ def _count(pipe: Connection, address: str, subscribers: int) -> None:
             for sub, _ in ready:
                 with suppress(zmq.Again):
                     while True:
-                        messages += sub.recv(zmq.DONTWAIT).startswith(b"signal.")
+                        topic_frame, frame = sub.recv_multipart(zmq.DONTWAIT)
+                        if topic_frame != wire.HEARTBEAT.encode():
+                            messages += len(counting.decode(frame).bodies)
         pipe.send(messages)
         for sub, _ in poller.sockets:
             sub.close(0)
+
+
+class _Counted(msgspec.Struct):
+    """A packet as far as its messages can be counted."""
+
+    bodies: list[msgspec.Raw]
 
 
 def _start(target: Any, *arguments: Any) -> Any:

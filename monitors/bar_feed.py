@@ -21,9 +21,10 @@ from engine.clock import Clock
 from engine.slab import Bars, Float, Universe
 from feeds.live import FeedEvent, FeedStatus, LiveRow
 from feeds.live_check import RowCheck
+from monitors.bodies import Bar
 from monitors.curve import ClientKeys
 from monitors.subscriber import Notice, StreamError, Subscriber
-from monitors.wire import Bar, Message
+from monitors.wire import Message
 
 SOURCE = "zmq"
 QUIET_S = 3.0

@@ -1,8 +1,9 @@
 """The publisher: sends committed rows of the stream log to subscribers, and again to whoever missed them.
 
-    XPUB    topic, message     signals, orders, fills, alerts, equity of an event at once, its bars in slices
-            heartbeat          every second, and to whoever has just subscribed
-    ROUTER  request, reply     a range of the log, or the newest batch of each family
+    XPUB    packet.FAMILY, packet   what an event says, its bars when the rest has been sent
+            topic, message          the same one by one, for whoever subscribes to less than a family
+            heartbeat               every second, and to whoever has just subscribed
+    ROUTER  request, reply          a range of the log, or the newest event of each family
 
 1. Only committed rows are sent, and in the order of the log: what is left of one event goes before the next.
 2. Sending never waits. ZeroMQ drops what a slow subscriber cannot take; heartbeats tell it how far the stream
@@ -16,9 +17,9 @@ import asyncio
 import resource
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from itertools import islice
+from itertools import chain
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -31,13 +32,14 @@ from engine.clock import Clock
 from engine.errors import ConfigError
 from engine.slab import Bars
 from monitors import stream_log, wire
+from monitors.batches import BarEncoder, Batch
+from monitors.bodies import FAMILIES
 from monitors.curve import AnySocket, Doorkeeper, ServerKeys, protect_server, require_protection
 from monitors.stream_log import Identity, StreamRow
 
 HEARTBEAT_S = 1.0
 GREETING_S = 0.05  # between two extra heartbeats for newcomers
-SLICE = 64  # bars sent before others get a turn
-BACKLOG_MESSAGES = 10_000  # waiting for one subscriber before ZeroMQ drops
+BACKLOG_FRAMES = 2_000  # packets or messages waiting for one subscriber before ZeroMQ drops
 SOCKET_BYTES = 1 << 18  # the kernel's share; by default it grows to megabytes for each that stands still
 INBOUND_BYTES = 1_024  # CURVE's handshake does not fit into 256
 REPLY_MESSAGES = 1_000
@@ -96,8 +98,10 @@ class Publisher:
         self._high_seq, self._journal_seq = at.seq, at.journal_seq
         self._newest = dict(at.families)
         self._sent_seq, self._sent = at.seq, dict(at.families)
-        self._counts = dict.fromkeys(wire.FAMILIES, 0)
-        self._wanted: set[str] = set()
+        self._counts = dict.fromkeys(FAMILIES, 0)
+        self._wanted: set[str] = set()  # families of which packets are
+        self._wanted_singly: set[str] = set()
+        self._bar_encoder = BarEncoder(())
         self._bars: Iterator[None] = iter(())
         self._bars_waiting = asyncio.Event()
         self._newcomers = asyncio.Event()
@@ -124,7 +128,7 @@ class Publisher:
                 socket.heartbeat_ivl, socket.heartbeat_timeout = 5_000, 30_000
                 socket.backlog = 1_024
                 protect_server(socket, self._keys)
-            self._pub.sndhwm = BACKLOG_MESSAGES
+            self._pub.sndhwm = BACKLOG_FRAMES
             self._pub.sndbuf = SOCKET_BYTES
             self._pub.xpub_verbose = 1  # Every newcomer is greeted, not the first of a topic alone
             self._router.sndhwm, self._router.rcvhwm = 4, 64
@@ -151,7 +155,7 @@ class Publisher:
         self._context.term()
 
     def publish(self, rows: Sequence[StreamRow]) -> None:
-        """Send rows that are committed: all but bars at once; bars follow in slices while `run` runs."""
+        """Send rows that are committed: all but bars at once; bars follow in packets while `run` runs."""
         for row in rows:
             self._flush()
             self._high_seq, self._journal_seq = row.last_seq, row.journal_seq
@@ -182,29 +186,53 @@ class Publisher:
         )  # fmt: skip
 
     def _sending(self, row: StreamRow) -> Iterator[None]:
-        """Send a row, a message at each step. Nothing is made of a family that nobody listens to."""
-        if row.family in self._wanted:
-            for message in self._messages(row):
-                _send(self._pub, message.topic.encode(), _MORE)
-                _send(self._pub, wire.encode(message), zmq.DONTWAIT)
-                self._sent_seq, self._sent[row.family] = message.seq, message.family_seq
-                self._counts[row.family] += 1
+        """Send a row, a packet at each step. Nothing is made of a family that nobody listens to."""
+        whole, singly = row.family in self._wanted, row.family in self._wanted_singly
+        if whole or singly:
+            topic = wire.PACKET_TOPICS[row.family].encode()
+            for packet in self._packets(row):
+                if whole:
+                    _send(self._pub, topic, _MORE)
+                    _send(self._pub, self._frame(packet), zmq.DONTWAIT)
+                if singly:
+                    self._send_singly(packet)
+                self._sent_seq, self._sent[row.family] = packet.last_seq, packet.last_family_seq
+                self._counts[row.family] += packet.count
                 yield
         self._sent_seq, self._sent[row.family] = row.last_seq, row.last_family_seq
 
-    def _messages(self, row: StreamRow, skip: int = 0) -> Iterator[wire.Message]:
-        bodies: Sequence[wire.AnyBody]
-        if row.family == "bar":
-            found = self._bars_of(row.journal_seq)
-            bodies = [] if found is None else wire.bar_bodies(*found, skip)
-        else:
-            bodies = wire.unpack(row.payload)[skip:]
+    def _send_singly(self, packet: StreamRow) -> None:
+        for message in wire.decode_packet(self._frame(packet)).messages():
+            _send(self._pub, message.topic.encode(), _MORE)
+            _send(self._pub, wire.encode(message), zmq.DONTWAIT)
+
+    def _frame(self, packet: StreamRow) -> bytes:
         stream, epoch = self._identity
-        for i, body in enumerate(bodies, skip):
-            yield wire.Message(
-                version=wire.SCHEMA_VERSION, stream=stream, epoch=epoch, seq=row.seq + i,
-                family_seq=row.family_seq + i, ts_ns=row.ts_ns, body=body,
-            )  # fmt: skip
+        return wire.packet_frame(stream, epoch, packet.seq, packet.family_seq, packet.ts_ns, packet.payload)
+
+    def _packets(self, row: StreamRow) -> Iterator[StreamRow]:
+        """Yield a row in parts that fit into a packet: almost always the row as it is."""
+        batches: Iterable[Batch]
+        if row.family == "bar":
+            batches = self._bar_batches(row)
+        elif row.count > wire.PACKET_MESSAGES:  # Written before there were packets
+            batches = _cut(row)
+        else:
+            yield row
+            return
+        seq, family_seq = row.seq, row.family_seq
+        for batch in batches:
+            yield row._replace(seq=seq, family_seq=family_seq, count=batch.count, payload=batch.bodies)
+            seq, family_seq = seq + batch.count, family_seq + batch.count
+
+    def _bar_batches(self, row: StreamRow) -> Iterator[Batch]:
+        found = self._bars_of(row.journal_seq)
+        if found is None:
+            return iter(())
+        symbols, bars = found
+        if self._bar_encoder.symbols is not symbols:
+            self._bar_encoder = BarEncoder(symbols)
+        return self._bar_encoder.batches(bars, row.ts_ns)
 
     def _flush(self) -> None:
         _exhaust(self._bars)
@@ -212,7 +240,7 @@ class Publisher:
     async def _send_bars(self) -> None:
         while True:
             await self._bars_waiting.wait()
-            if sum(1 for _ in islice(self._bars, SLICE)) < SLICE:
+            if next(self._bars, _DONE) is _DONE:
                 self._bars_waiting.clear()
             self._read_subscriptions()
             await asyncio.sleep(0)
@@ -247,7 +275,8 @@ class Publisher:
             topic = frame[1:].decode("ascii", "replace")
             if frame[:1] == b"\x01":
                 # A family stays wanted when its last subscriber leaves: topics need not be remembered
-                self._wanted.update(f for f in wire.FAMILIES if topic.startswith(f) or f.startswith(topic))
+                self._wanted.update(f for f in FAMILIES if _concerns(topic, wire.PACKET_TOPICS[f]))
+                self._wanted_singly.update(f for f in FAMILIES if _concerns(topic, f))
                 if wire.HEARTBEAT.startswith(topic):
                     self._newcomers.set()
         asyncio.get_running_loop().call_soon(self._read_subscriptions)
@@ -280,43 +309,46 @@ class Publisher:
             ]
         if isinstance(request, wire.RangeRequest):
             self._missed += request.missed
-            messages, through_seq = self._range(request.families, request.after_seq)
+            packets, through_seq = self._range(request.families, request.after_seq)
             start_seq = request.after_seq
         else:
-            rows = [stream_log.newest(self._connection, family) for family in request.families]
-            known = sorted(row for row in rows if row is not None)
-            messages = [message for row in known for message in self._messages(row)]
+            events = [stream_log.newest_event(self._connection, family) for family in request.families]
+            packets = [packet for row in sorted(chain(*events)) for packet in self._packets(row)]
             start_seq = through_seq = self._high_seq
         self._requests += 1
-        self._replayed += len(messages)
-        self._tokens -= max(REQUEST_COST, len(messages))
+        n_messages = sum(packet.count for packet in packets)
+        self._replayed += n_messages
+        self._tokens -= max(REQUEST_COST, n_messages)
         start, end = (
             {f: stream_log.family_position(self._connection, f, seq) for f in request.families}
             for seq in (start_seq, through_seq)
         )
         header = wire.Reply(
             version=wire.SCHEMA_VERSION, request=request.request, stream=self._identity.stream,
-            epoch=self._identity.epoch, count=len(messages), through_seq=through_seq, high_seq=self._high_seq,
+            epoch=self._identity.epoch, count=len(packets), through_seq=through_seq, high_seq=self._high_seq,
             newest={family: self._newest[family] for family in request.families},
             start={family: number for family, (number, _) in start.items()},
             end={family: number for family, (number, _) in end.items()},
             forgotten=[family for family, (_, known) in start.items() if not known],
         )  # fmt: skip
-        return [wire.encode(header), *map(wire.encode, messages)]
+        return [wire.encode(header), *map(self._frame, packets)]
 
-    def _range(self, families: Sequence[str], after_seq: int) -> tuple[list[wire.Message], int]:
-        """Return up to `REPLY_MESSAGES` messages, and the number through which none is missing."""
-        messages: list[wire.Message] = []
-        through_seq = after_seq
+    def _range(self, families: Sequence[str], after_seq: int) -> tuple[list[StreamRow], int]:
+        """Return packets of up to `REPLY_MESSAGES` messages, and the number through which none is missing."""
+        packets: list[StreamRow] = []
+        through_seq, n_messages = after_seq, 0
         while rows := stream_log.read(self._connection, families, through_seq, 64):
             for row in rows:
-                skip = max(0, after_seq + 1 - row.seq)
-                room = REPLY_MESSAGES - len(messages)
-                messages.extend(islice(self._messages(row, skip), room))
-                if row.count - skip > room:
-                    return messages, row.seq + skip + room - 1
+                for packet in self._packets(row):
+                    if packet.last_seq <= after_seq:
+                        continue
+                    n_messages += packet.count
+                    if n_messages > REPLY_MESSAGES:
+                        return packets, through_seq
+                    packets.append(packet)
+                    through_seq = packet.last_seq
                 through_seq = row.last_seq
-        return messages, self._high_seq
+        return packets, self._high_seq
 
     async def _watch_peers(self) -> None:
         while True:
@@ -330,6 +362,7 @@ class Publisher:
                 self._peers += 1
 
 
+_DONE = object()
 _send = zmq.backend.Socket.send  # Without the conveniences of zmq.Socket.send, which take three times as long
 _MORE = zmq.DONTWAIT | zmq.SNDMORE
 _MONITOR = "inproc://publisher-peers"
@@ -357,6 +390,18 @@ def raise_file_limit() -> int:
             f"open files are limited to {wanted}: raise it (ulimit -n, LimitNOFILE=) to 1024 or more"
         )
     return subscribers
+
+
+def _concerns(topic: str, one: str) -> bool:
+    """Whether a subscription to `topic` asks for what begins with `one`, or for some of it."""
+    return topic.startswith(one) or one.startswith(topic)
+
+
+def _cut(row: StreamRow) -> Iterator[Batch]:
+    bodies = wire.unpack(row.payload)
+    for first in range(0, len(bodies), wire.PACKET_MESSAGES):
+        part = bodies[first : first + wire.PACKET_MESSAGES]
+        yield Batch(row.family, len(part), row.ts_ns, wire.encode(part))
 
 
 def _exhaust(steps: Iterator[None]) -> None:

@@ -1,7 +1,7 @@
 """The stream log: what is published, kept in the transaction of the event that caused it.
 
-1. A row is a batch: one family of one journalled event. Its messages are numbered without a gap, `seq` over
-   the stream and `family_seq` over the family, and no number is used twice.
+1. A row is a batch: one family of one journalled event, or a part of it. Its messages are numbered without a
+   gap, `seq` over the stream and `family_seq` over the family, and no number is used twice.
 2. Messages are sent from committed rows only, first by the publisher, later to whoever missed them. A row
    always gives the same messages, but for the epoch of whoever sends them.
 3. A row carries the digest of all its columns, which is checked whenever it is read to be sent.
@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 from engine.errors import DataError
-from monitors.wire import FAMILIES, Batch
+from monitors.batches import Batch
+from monitors.bodies import FAMILIES
 from storage.journal import JournalDamaged
 from storage.live import add_column
 from storage.seal import seal
@@ -108,14 +110,17 @@ def append(
     Publish the rows that are returned once it is committed.
     """
     seq = last_seq(connection) + 1
-    rows = []
+    rows: list[StreamRow] = []
     for batch in batches:
-        found = connection.execute(
-            "SELECT family_seq + count FROM stream WHERE family = ? ORDER BY seq DESC LIMIT 1",
-            (batch.family,),
-        ).fetchone()
-        family_seq = found[0] if found else 1
-        values = (seq, batch.family, family_seq, batch.count, batch.ts_ns, batch.payload, journal_seq)
+        if rows and rows[-1].family == batch.family:
+            family_seq = rows[-1].last_family_seq + 1
+        else:
+            found = connection.execute(
+                "SELECT family_seq + count FROM stream WHERE family = ? ORDER BY seq DESC LIMIT 1",
+                (batch.family,),
+            ).fetchone()
+            family_seq = found[0] if found else 1
+        values = (seq, batch.family, family_seq, batch.count, batch.ts_ns, batch.bodies, journal_seq)
         row = StreamRow(*values, seal(*values))
         connection.execute(f"INSERT INTO stream ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
         if row.last_family_seq > kept[batch.family]:
@@ -178,6 +183,19 @@ def newest(connection: sqlite3.Connection, family: str, through_seq: int | None 
         (family, (1 << 62) if through_seq is None else through_seq),
     ).fetchone()
     return _whole(row) if row else None
+
+
+def newest_event(connection: sqlite3.Connection, family: str) -> list[StreamRow]:
+    """Return the rows of a family that belong to its newest event, oldest first."""
+    last = newest(connection, family)
+    if last is None:
+        return []
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM stream WHERE family = ? AND seq <= ? ORDER BY seq DESC",
+        (family, last.seq),
+    )
+    event = takewhile(lambda row: row.journal_seq == last.journal_seq, map(_whole, rows))
+    return list(event)[::-1]
 
 
 def position(connection: sqlite3.Connection) -> Position:

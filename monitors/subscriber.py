@@ -27,8 +27,9 @@ import zmq.asyncio
 from engine.clock import Clock, SystemClock
 from engine.errors import ConfigError, SmallcapError
 from monitors import wire
+from monitors.bodies import FAMILIES
 from monitors.curve import ClientKeys, check_address, protect_client
-from monitors.wire import Heartbeat, Message
+from monitors.wire import PACKET_TOPICS, Heartbeat, Message, Packet
 
 SILENCE_S = 5.0  # without a heartbeat before that is told
 REPLY_S = 2.0  # to wait for an answer
@@ -36,8 +37,8 @@ RETRIES = 10  # in a row, while the publisher is there
 JITTER_S = 0.2  # so that all who missed something do not ask at once
 RETRY_S_MAX = 2.0
 LAG_MAX = 200_000  # messages
-QUEUE_MESSAGES, SOCKET_BYTES = 20_000, 1 << 20
-FRAME_BYTES_MAX = 1 << 20
+QUEUE_PACKETS, SOCKET_BYTES = 4_000, 1 << 20
+FRAME_BYTES_MAX = 1 << 21
 FUTURE_NS = 86_400_000_000_000  # clocks differ; by more than a day it is not a clock
 
 
@@ -59,7 +60,7 @@ class Subscriber:
         address: of the publisher, tcp://HOST:PORT.
         topics: prefixes, such as "signal.", "bar.KRYS", "equity"; "" is everything.
         since: begin after this `seq`. None: with what happens from now on.
-        snapshot: without `since`, begin with the newest batch of each family.
+        snapshot: without `since`, begin with the newest event of each family.
         keys: needed where the publisher demands them.
         stream: refuse a publisher of any other stream.
         lag_max: messages to be behind before giving up; None: any number.
@@ -87,6 +88,7 @@ class Subscriber:
         self.address = address
         self.families = families_of(topics)
         self._topics = tuple(topics)
+        self._whole = {family for family in self.families if f"{family}.".startswith(self._topics)}
         self._since = since
         self._snapshot = snapshot
         self._keys = keys
@@ -128,10 +130,9 @@ class Subscriber:
                 yield message
             while True:
                 frame = await self._receive()
-                if isinstance(frame, Message) and self._is_next(frame):
-                    self._take(frame)
-                    if self._chosen(frame):
-                        yield frame
+                if isinstance(frame, Packet) and self._is_next(frame):
+                    for message in self._new(frame):
+                        yield message
                 elif (n_missed := self._missed(frame)) > 0:
                     self._tell(Notice("missed", f"{n_missed} messages were missed; asking for them"))
                     async for message in self._catch_up(n_missed, self._lag_max):
@@ -148,8 +149,11 @@ class Subscriber:
                 socket.reconnect_ivl, socket.reconnect_ivl_max = 100, 1_000
                 socket.heartbeat_ivl, socket.heartbeat_timeout = 5_000, 30_000
                 protect_client(socket, self._keys)
-            self._sub.rcvhwm, self._sub.rcvbuf = QUEUE_MESSAGES, SOCKET_BYTES
-            for topic in (*self.families, wire.HEARTBEAT):  # When a heartbeat comes, all are in force
+            self._sub.rcvhwm, self._sub.rcvbuf = QUEUE_PACKETS, SOCKET_BYTES
+            for topic in (
+                *(PACKET_TOPICS[f] for f in self.families),
+                wire.HEARTBEAT,
+            ):  # When a heartbeat comes, all are in force
                 self._sub.subscribe(topic)
             self._sub.connect(self.address)
             yield
@@ -166,7 +170,7 @@ class Subscriber:
         self._seen, self._family_seq = dict.fromkeys(self.families, seq), family_seq
         self._tell(Notice("joined", f"stream {begin.stream}, epoch {begin.epoch}, at {begin.high_seq}"))
 
-    async def _receive(self) -> Message | Heartbeat:
+    async def _receive(self) -> Packet | Heartbeat:
         """Return the next valid frame of the publishing socket. Raises StreamError for another stream."""
         while True:
             try:
@@ -183,16 +187,16 @@ class Subscriber:
                     beat = wire.decode_heartbeat(frame)
                     self._follow(beat)
                     return beat
-                message = wire.decode_message(frame, self._clock.now_ns() + FUTURE_NS)
+                packet = wire.decode_packet(frame, self._clock.now_ns() + FUTURE_NS)
             except (ValueError, wire.InvalidFrame) as error:
                 self._tell(Notice("invalid", f"a frame is passed over: {error}"))
                 continue
-            if message.stream == self._stream and message.epoch >= self._epoch:
-                self._high_seq = max(self._high_seq, message.seq)
-                return message
+            if packet.stream == self._stream and packet.epoch >= self._epoch:
+                self._high_seq = max(self._high_seq, packet.last_seq)
+                return packet
 
     async def _heartbeat(self) -> Heartbeat:
-        """Return the next heartbeat, passing over messages: those that matter come with the next range."""
+        """Return the next heartbeat, passing over packets: those that matter come with the next range."""
         while not isinstance(frame := await self._receive(), Heartbeat):
             pass
         return frame
@@ -216,24 +220,27 @@ class Subscriber:
             self._dealer.connect(f"{host}:{beat.replay_port}")
             self._replay_port = beat.replay_port
 
-    def _is_next(self, message: Message) -> bool:
-        known = self._family_seq.get(message.family)
-        return known is not None and message.family_seq == known + 1
+    def _is_next(self, packet: Packet) -> bool:
+        """Whether there is something new in a packet, and no hole before it."""
+        known = self._family_seq.get(packet.family)
+        return known is not None and packet.family_seq <= known + 1 <= packet.last_family_seq
 
-    def _take(self, message: Message) -> None:
-        self._seen[message.family], self._family_seq[message.family] = message.seq, message.family_seq
+    def _new(self, packet: Packet) -> Iterator[Message]:
+        """Take the messages of a packet one by one, and yield those that were asked for."""
+        family, known = packet.family, self._family_seq[packet.family] or 0
+        for message in packet.messages(max(0, known + 1 - packet.family_seq)):
+            self._seen[family], self._family_seq[family] = message.seq, message.family_seq
+            if family in self._whole or message.topic.startswith(self._topics):
+                yield message
 
     def _passed(self, seq: int) -> None:
         """Note that nothing of any family is missing up to `seq`."""
         self._seen = {family: max(seen, seq) for family, seen in self._seen.items()}
 
-    def _chosen(self, message: Message) -> bool:
-        return message.topic.startswith(self._topics)
-
-    def _missed(self, frame: Message | Heartbeat) -> int:
-        """Return how many messages were missed up to a heartbeat, or a message that is not the next."""
-        if isinstance(frame, Message):
-            return frame.family_seq - (self._family_seq[frame.family] or 0)
+    def _missed(self, frame: Packet | Heartbeat) -> int:
+        """Return how many messages were missed up to a heartbeat, or a packet that is not the next."""
+        if isinstance(frame, Packet):
+            return frame.last_family_seq - (self._family_seq[frame.family] or 0)
         n_missed = sum(frame.sent[family] - (known or 0) for family, known in self._family_seq.items())
         if n_missed <= 0:
             self._passed(frame.sent_seq)
@@ -250,19 +257,16 @@ class Subscriber:
                 after_seq=self.position,
                 missed=n_missed,
             )
-            header, messages = await self._ask(request)
+            header, packets = await self._ask(request)
             n_missed = 0
             self._start_families(header)
             lag = sum(header.newest[family] - (known or 0) for family, known in self._family_seq.items())
             if lag_max is not None and lag > lag_max:
                 raise StreamError(f"{self.address}: {lag} messages behind, the limit is {lag_max}")
-            for message in messages:
-                known = self._family_seq[message.family] or 0
-                if message.family_seq > known:
-                    self._check_gap(message.family, known, message.family_seq - 1)
-                    self._take(message)
-                    if self._chosen(message):
-                        yield message
+            for packet in packets:
+                self._check_gap(packet.family, self._family_seq[packet.family] or 0, packet.family_seq - 1)
+                for message in self._new(packet):
+                    yield message
             for family, last in header.end.items():
                 known = self._family_seq[family] or 0
                 self._check_gap(family, known, last)
@@ -272,16 +276,17 @@ class Subscriber:
                 return
 
     async def _begin_with_snapshot(self) -> AsyncIterator[Message]:
-        """Yield the newest batch of each family."""
+        """Yield the newest event of each family."""
         request = wire.SnapshotRequest(
             version=wire.SCHEMA_VERSION, request=next(self._requests), families=self.families
         )
-        header, messages = await self._ask(request)
+        header, packets = await self._ask(request)
         self._family_seq = dict(header.end)
         self._passed(header.through_seq)
-        for message in messages:
-            if self._chosen(message):
-                yield message
+        for packet in packets:
+            for message in packet.messages():
+                if message.topic.startswith(self._topics):
+                    yield message
 
     def _start_families(self, header: wire.Reply) -> None:
         """Learn the position of families that have none yet."""
@@ -303,49 +308,47 @@ class Subscriber:
 
     async def _ask(
         self, request: wire.RangeRequest | wire.SnapshotRequest
-    ) -> tuple[wire.Reply, list[Message]]:
+    ) -> tuple[wire.Reply, list[Packet]]:
         """Return the answer. Raises StreamError after `RETRIES` in vain while the publisher is there."""
         failures = 0
         while failures < RETRIES:
             await self._dealer.send(wire.encode(request))
             try:
                 async with asyncio.timeout(REPLY_S):
-                    header, messages = await self._reply(request.request)
+                    header, packets = await self._reply(request.request)
             except TimeoutError:
                 failures += 1
                 await self._heartbeat()  # However long it takes: a publisher that is away comes back
                 wait_s = min(RETRY_S_MAX, 0.1 * 2.0**failures)
             else:
                 if isinstance(header, wire.Reply):
-                    return header, messages
+                    return header, packets
                 wait_s = header.retry_after_s
             await asyncio.sleep(wait_s + random.uniform(0.0, JITTER_S))
         raise StreamError(f"{self.address}: port {self._replay_port} serves no missed messages")
 
-    async def _reply(self, request: int) -> tuple[wire.Reply | wire.Busy, list[Message]]:
+    async def _reply(self, request: int) -> tuple[wire.Reply | wire.Busy, list[Packet]]:
         """Wait for the answer to a request; answers to earlier ones, and what is none, are passed over."""
         ts_max_ns = self._clock.now_ns() + FUTURE_NS
         while True:
             parts = await self._dealer.recv_multipart()
             try:
                 header = wire.decode_reply(parts[0])
-                messages = [wire.decode_message(part, ts_max_ns) for part in parts[1:]]
+                packets = [wire.decode_packet(part, ts_max_ns) for part in parts[1:]]
             except wire.InvalidFrame as error:
                 self._tell(Notice("invalid", f"an answer is passed over: {error}"))
                 continue
             if header.request != request:
                 continue
             if isinstance(header, wire.Busy) or header.stream == self._stream:
-                return header, messages
+                return header, packets
 
 
 def families_of(topics: Sequence[str]) -> list[str]:
     """Return the families that hold these topics. Raises ConfigError for a topic that none has."""
     families = set()
     for topic in topics:
-        matching = {
-            f for f in wire.FAMILIES if f.startswith(topic) or f"{f}.".startswith(topic[: len(f) + 1])
-        }
+        matching = {f for f in FAMILIES if f.startswith(topic) or f"{f}.".startswith(topic[: len(f) + 1])}
         if not matching:
             raise ConfigError(
                 f"topic {topic!r}: expected a prefix of"
@@ -354,7 +357,7 @@ def families_of(topics: Sequence[str]) -> list[str]:
         families |= matching
     if not families:
         raise ConfigError('no topic given; "" is all of them')
-    return [family for family in wire.FAMILIES if family in families]
+    return [family for family in FAMILIES if family in families]
 
 
 async def _nothing() -> AsyncIterator[Message]:

@@ -1,210 +1,33 @@
-"""The wire: what a subscriber receives, as typed msgpack, and how the events of one row become it.
+"""The wire: the frames that publisher and subscriber exchange, as typed msgpack.
 
-1. A frame is a `Message` (an envelope and one typed body), a `Heartbeat`, or a request or reply of the replay
-   socket; each names the version of the schema. docs/streams.md has the tables.
-2. Decoders are typed and bounded: any bytes give a value within its bounds, or `InvalidFrame`.
-3. What is encoded here decodes here: a cell or field that the bounds refuse is left out or null.
-4. The events of one row become at most one `Batch` per family, in the order of `FAMILIES`, which is the order
-   of sending: what somebody acts on first, the bars last.
+1. Messages travel in packets: what one event says in one family, up to `PACKET_MESSAGES` at a time. Whoever
+   subscribes to less than a family gets its messages one by one.
+2. Every frame names the version of the schema. docs/streams.md has the tables.
+3. Decoders are typed and bounded: any bytes give a value within its bounds, or `InvalidFrame`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, Final, Literal, NamedTuple, Protocol, TypeVar
+from collections.abc import Iterator
+from typing import Annotated, Final, Literal, TypeVar
 
 import msgspec
-import numpy as np
 from msgspec import Meta, Struct
-from numpy.typing import NDArray
 
 from engine.errors import DataError
-from engine.events import (
-    N_DETAILS,
-    Fills,
-    Orders,
-    OrderStatus,
-    OrderType,
-    Reason,
-    Side,
-    Signals,
-    Tif,
-    join_rows,
-)
-from engine.events import Equity as EquityEvent
-from engine.slab import Bars, Universe
-from monitors.alerts import Transition
-from monitors.view import Position as HeldPosition
-from reports.recorder import BLEND, blend_measurements
+from monitors.bodies import FAMILIES, TS_MAX_NS, AnyBody, Name, Seq, SeqOrZero, Ts
 
-SCHEMA_VERSION: Final = 1
-FAMILIES = ("signal", "order", "fill", "alert", "equity", "bar")
+SCHEMA_VERSION: Final = 2
 HEARTBEAT = "heartbeat"
-SYMBOL_LENGTH = 64
-TEXT_LENGTH = 1_000
-PRICE_MAX, VOLUME_MAX, NUMBER_MAX = 1e9, 1e15, 1e18
-TS_MAX_NS = 4_102_444_800_000_000_000  # the year 2100
+PACKET_MESSAGES = 64
+PACKET_TOPICS = {family: f"packet.{family}" for family in FAMILIES}
 
-Version = Literal[1]
-Name = Annotated[str, Meta(min_length=1, max_length=SYMBOL_LENGTH)]
-Text = Annotated[str, Meta(max_length=TEXT_LENGTH)]
-Seq = Annotated[int, Meta(ge=1)]
-SeqOrZero = Annotated[int, Meta(ge=0)]
-Ts = Annotated[int, Meta(ge=0, le=TS_MAX_NS)]  # UTC nanoseconds
-Price = Annotated[float, Meta(gt=0.0, le=PRICE_MAX)]  # dollars
-Volume = Annotated[float, Meta(ge=0.0, le=VOLUME_MAX)]  # shares
-Number = Annotated[float, Meta(ge=-NUMBER_MAX, le=NUMBER_MAX)]  # NaN and infinity are out of bounds
-Unit = Annotated[float, Meta(ge=0.0, le=1.0)]
-Quantity = Annotated[int, Meta(ge=0)]
-Micro = int  # micro-dollars, int64
-SideName = Literal["buy", "sell"]
+Version = Literal[2]
 FamilySeqs = dict[str, SeqOrZero]
 
 
 class InvalidFrame(DataError):
     """Bytes from outside that are not a frame of this schema, or hold a value out of bounds."""
-
-
-class Body(Struct, frozen=True, gc=False, tag_field="family"):
-    """Base of what a message says; the tag `family` names which."""
-
-    @property
-    def topic(self) -> str:
-        raise NotImplementedError
-
-
-class Signal(Body, frozen=True, gc=False, tag="signal", tag_field="family"):
-    """A strategy's decision at the close of the bar. Null: the signal has none."""
-
-    symbol: Name
-    strategy: Name
-    side: SideName
-    confidence: Unit | None
-    price_ref: Price | None
-    structure_stop: Price | None
-    stop_distance: Price | None
-    order_type: Literal["market", "limit", "stop", "trailing_stop", "market_on_close"]
-    tif: Literal["day", "gtc"]
-    limit: Price | None
-    trigger: Price | None
-    trail: Price | None
-    open_max: Price | None
-    pivot: Price | None
-    target: Price | None
-    details: dict[str, Number]  # what the strategy measured
-
-    @property
-    def topic(self) -> str:
-        return f"signal.{self.strategy}.{self.symbol}"
-
-
-class Order(Body, frozen=True, gc=False, tag="order", tag_field="family"):
-    """A change of an order's status."""
-
-    symbol: Name
-    strategy: Name
-    account: Name
-    order_id: SeqOrZero
-    side: SideName
-    quantity: Quantity
-    filled: Quantity
-    order_type: Literal["market", "limit", "stop", "trailing_stop", "market_on_close"]
-    tif: Literal["day", "gtc"]
-    limit: Price | None
-    status: Literal["accepted", "partial", "filled", "cancelled", "expired", "rejected"]
-    reason: Name  # why it was made
-    end_reason: Name  # why it ended, "none" while it has not
-    binding_cap: Name  # the cap that cut its size, "none" for none
-    ts_decided_ns: Ts  # the close at which it was decided
-
-    @property
-    def topic(self) -> str:
-        return f"order.{self.symbol}"
-
-
-class Fill(Body, frozen=True, gc=False, tag="fill", tag_field="family"):
-    symbol: Name
-    strategy: Name
-    account: Name
-    order_id: SeqOrZero
-    side: SideName
-    quantity: Quantity
-    price: Price
-    value_micro: Micro
-    fee_micro: Micro
-    reason: Name
-
-    @property
-    def topic(self) -> str:
-        return f"fill.{self.symbol}"
-
-
-class Account(Struct, frozen=True, kw_only=True, gc=False):
-    """equity = cash + gross, exactly."""
-
-    name: Name
-    cash_micro: Micro
-    gross_micro: Micro
-    equity_micro: Micro
-
-
-class Position(Struct, frozen=True, kw_only=True, gc=False):
-    """A lot that is held, marked at the newest close."""
-
-    symbol: Name
-    strategy: Annotated[str, Meta(max_length=SYMBOL_LENGTH)]  # "" in a watched portfolio
-    quantity: Number
-    cost_usd: Number
-    mark_usd: Price | None
-    stop_usd: Price | None
-
-
-class Equity(Body, frozen=True, kw_only=True, gc=False, tag="equity", tag_field="family"):
-    """The accounts at a close, and what they hold: the newest one is the whole book."""
-
-    accounts: list[Account]
-    positions: list[Position]
-
-    @property
-    def topic(self) -> str:
-        return "equity"
-
-
-class Alert(Body, frozen=True, kw_only=True, gc=False, tag="alert", tag_field="family"):
-    """An alert fired, grew worse, was repeated, or was resolved."""
-
-    rule: Name
-    subject: Text
-    portfolio: Text
-    key: Name  # names the notification: the same in mail and stream, and when it is sent again
-    label: Name  # as of `monitors.alerts.Transition`
-    severity: Literal["info", "warning", "critical"]
-    value: Number | None  # null: could not be computed, which is a breach
-    threshold: Number | None
-    unit: Name
-    detail: Text
-    session: Text
-    since_ns: Ts
-
-    @property
-    def topic(self) -> str:
-        return f"alert.{self.rule}"
-
-
-class Bar(Body, frozen=True, gc=False, tag="bar", tag_field="family"):
-    symbol: Name
-    open: Price
-    high: Price
-    low: Price
-    close: Price
-    volume: Volume
-
-    @property
-    def topic(self) -> str:
-        return f"bar.{self.symbol}"
-
-
-AnyBody = Signal | Order | Fill | Alert | Equity | Bar
 
 
 class Message(Struct, frozen=True, kw_only=True, gc=False):
@@ -226,6 +49,49 @@ class Message(Struct, frozen=True, kw_only=True, gc=False):
     @property
     def family(self) -> str:
         return str(self.body.__struct_config__.tag)
+
+
+class Packet(Struct, frozen=True, kw_only=True, gc=False):
+    """Messages of one family about one event; `seq` and `family_seq` are of the first, and grow by one."""
+
+    version: Version
+    stream: Name
+    epoch: SeqOrZero
+    seq: Seq
+    family_seq: Seq
+    ts_ns: Ts
+    bodies: Annotated[list[AnyBody], Meta(min_length=1, max_length=PACKET_MESSAGES)]
+
+    @property
+    def family(self) -> str:
+        return str(self.bodies[0].__struct_config__.tag)
+
+    @property
+    def last_seq(self) -> int:
+        return self.seq + len(self.bodies) - 1
+
+    @property
+    def last_family_seq(self) -> int:
+        return self.family_seq + len(self.bodies) - 1
+
+    def messages(self, skip: int = 0) -> Iterator[Message]:
+        """Yield the messages, without the first `skip`."""
+        for i in range(skip, len(self.bodies)):
+            yield Message(
+                version=self.version, stream=self.stream, epoch=self.epoch, seq=self.seq + i,
+                family_seq=self.family_seq + i, ts_ns=self.ts_ns, body=self.bodies[i],
+            )  # fmt: skip
+
+
+class _Envelope(Struct, frozen=True, kw_only=True, gc=False):
+    """A packet up to its bodies, which are encoded already."""
+
+    version: Version
+    stream: Name
+    epoch: SeqOrZero
+    seq: Seq
+    family_seq: Seq
+    ts_ns: Ts
 
 
 class Heartbeat(Struct, frozen=True, kw_only=True, gc=False):
@@ -253,7 +119,7 @@ class RangeRequest(Struct, frozen=True, kw_only=True, gc=False, tag="range"):
 
 
 class SnapshotRequest(Struct, frozen=True, kw_only=True, gc=False, tag="snapshot"):
-    """Ask for the newest batch of some families."""
+    """Ask for the newest event of some families."""
 
     version: Version
     request: SeqOrZero
@@ -261,10 +127,10 @@ class SnapshotRequest(Struct, frozen=True, kw_only=True, gc=False, tag="snapshot
 
 
 class Reply(Struct, frozen=True, kw_only=True, gc=False, tag="messages"):
-    """Header of a reply; `count` frames follow, each a `Message`, in order of `seq`.
+    """Header of a reply; `count` frames follow, each a `Packet`, in order of `seq`.
 
-    Of a range: everything of the families with after_seq < seq <= through_seq. Of a snapshot: the newest
-    batch of each family as of `through_seq`.
+    Of a range: everything of the families with after_seq < seq <= through_seq; the first packet may begin
+    earlier. Of a snapshot: the newest event of each family as of `through_seq`.
     """
 
     version: Version
@@ -291,15 +157,34 @@ class Busy(Struct, frozen=True, kw_only=True, gc=False, tag="busy"):
 
 
 _T = TypeVar("_T")
-_BodyT = TypeVar("_BodyT", bound=Body)
 encode = msgspec.msgpack.Encoder().encode
 _MESSAGE = msgspec.msgpack.Decoder(Message)
+_PACKET = msgspec.msgpack.Decoder(Packet)
 _HEARTBEAT = msgspec.msgpack.Decoder(Heartbeat)
 _REQUEST: msgspec.msgpack.Decoder[RangeRequest | SnapshotRequest] = msgspec.msgpack.Decoder(
     RangeRequest | SnapshotRequest
 )
 _REPLY: msgspec.msgpack.Decoder[Reply | Busy] = msgspec.msgpack.Decoder(Reply | Busy)
 _BODIES: msgspec.msgpack.Decoder[list[AnyBody]] = msgspec.msgpack.Decoder(list[AnyBody])
+
+
+def packet_frame(stream: str, epoch: int, seq: int, family_seq: int, ts_ns: int, bodies: bytes) -> bytes:
+    """Return the frame of the packet with these bodies, an encoded array."""
+    envelope = _Envelope(
+        version=SCHEMA_VERSION, stream=stream, epoch=epoch, seq=seq, family_seq=family_seq, ts_ns=ts_ns
+    )
+    # A map of six fields, made one of seven
+    return b"\x87" + encode(envelope)[1:] + b"\xa6bodies" + bodies
+
+
+def decode_packet(frame: bytes, ts_max_ns: int = TS_MAX_NS) -> Packet:
+    """Return the packet in a frame. Raises InvalidFrame, also for one from after `ts_max_ns`."""
+    packet = _decode(_PACKET, frame)
+    if packet.ts_ns > ts_max_ns:
+        raise InvalidFrame(f"packet {packet.seq}: ts_ns {packet.ts_ns} is later than {ts_max_ns}")
+    if len(set(map(type, packet.bodies))) > 1:
+        raise InvalidFrame(f"packet {packet.seq}: holds messages of several families")
+    return packet
 
 
 def decode_message(frame: bytes, ts_max_ns: int = TS_MAX_NS) -> Message:
@@ -328,230 +213,14 @@ def decode_reply(frame: bytes) -> Reply | Busy:
     return _decode(_REPLY, frame)
 
 
+def unpack(payload: bytes) -> list[AnyBody]:
+    """Return the bodies of an encoded array. Raises InvalidFrame."""
+    return _decode(_BODIES, payload)
+
+
 def _decode(decoder: msgspec.msgpack.Decoder[_T], frame: bytes) -> _T:
     try:
         return decoder.decode(frame)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         # ValueError: text that is not UTF-8 raises UnicodeDecodeError, which msgspec does not wrap
         raise InvalidFrame(f"frame of {len(frame)} bytes: {error}") from None
-
-
-class Batch(NamedTuple):
-    """What one journalled event says in one family. `payload` is b"" for bars: the journal holds them."""
-
-    family: str
-    count: int  # type: ignore[assignment]  # nobody counts in this tuple
-    ts_ns: int
-    payload: bytes
-
-
-def unpack(payload: bytes) -> list[AnyBody]:
-    """Return the bodies of a stored batch. Raises InvalidFrame."""
-    return _decode(_BODIES, payload)
-
-
-class NamedStrategy(Protocol):
-    """What the wire needs of a strategy."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def measurements(self) -> tuple[str, ...]: ...
-
-
-class Names:
-    """Turns the numbers in bus events into the names that subscribers read.
-
-    Raises DataError for a symbol that is too long for a topic.
-    """
-
-    def __init__(
-        self, universe: Universe, strategies: Sequence[NamedStrategy], accounts: Sequence[str]
-    ) -> None:
-        for symbol in universe.symbols:
-            if not 1 <= len(symbol) <= SYMBOL_LENGTH:
-                raise DataError(f"symbol {symbol!r}: 1 to {SYMBOL_LENGTH} characters can be published")
-        self.symbols = universe.symbols
-        self.strategies = (*(strategy.name for strategy in strategies), BLEND)
-        self.accounts = tuple(accounts)
-        self._measurements = (
-            *(strategy.measurements for strategy in strategies),
-            blend_measurements(strategies),  # type: ignore[arg-type]
-        )
-        n_named = np.array([len(names) for names in self._measurements])
-        self._unnamed = np.arange(N_DETAILS) >= n_named[:, None]  # of the details, by strategy
-
-    def signals(self, rows: NDArray[np.void]) -> list[Signal]:
-        """Return the signals of a row, SIGNAL_DTYPE."""
-        columns = self._columns(rows)
-        columns["confidence"] = [x if 0.0 <= x <= 1.0 else None for x in columns["confidence"]]
-        strategies = rows["strategy"]
-        sound = (np.abs(rows["details"]) <= NUMBER_MAX) | self._unnamed[strategies]
-        columns["details"] = [
-            dict(zip(self._measurements[strategy], values, strict=False))
-            if complete
-            else {
-                name: value
-                for name, value in zip(self._measurements[strategy], values, strict=False)
-                if -NUMBER_MAX <= value <= NUMBER_MAX
-            }
-            for strategy, values, complete in zip(
-                strategies.tolist(), columns["details"], sound.all(axis=1).tolist(), strict=True
-            )
-        ]
-        return _structs(Signal, columns)
-
-    def orders(self, event: Orders) -> list[Order]:
-        """Return the changes of orders of a row."""
-        columns = self._columns(event.rows)
-        columns["order_type"], columns["ts_decided_ns"] = columns["type"], columns["ts_decided"]
-        return _structs(Order, columns)
-
-    def fills(self, event: Fills) -> list[Fill]:
-        """Return the fills of a row."""
-        return _structs(Fill, self._columns(event.rows))
-
-    def _columns(self, rows: NDArray[np.void]) -> dict[str, list[Any]]:
-        """Return the columns of records as they are published: numbers as names, NaN as null."""
-        columns = {name: rows[name].tolist() for name in rows.dtype.names or ()}
-        for name, of in (("symbol", self.symbols), ("strategy", self.strategies), ("account", self.accounts)):
-            if name in columns:
-                columns[name] = [of[i] for i in columns[name]]
-        for name, names in _ENUMERATIONS.items():
-            if name in columns:
-                columns[name] = [names[i] for i in columns[name]]
-        for name in _OPTIONAL_PRICES & columns.keys():
-            columns[name] = [x if 0.0 < x <= PRICE_MAX else None for x in columns[name]]
-        return columns
-
-    def equity(self, event: EquityEvent, positions: Iterable[HeldPosition]) -> Equity:
-        """Return the book at the last row of the event."""
-        columns = zip(
-            self.accounts, event.cash[-1].tolist(), event.gross[-1].tolist(), event.equity[-1].tolist(),
-            strict=True,
-        )  # fmt: skip
-        return Equity(
-            accounts=[
-                Account(name=name, cash_micro=cash, gross_micro=gross, equity_micro=equity)
-                for name, cash, gross, equity in columns
-            ],
-            positions=[
-                Position(
-                    symbol=held.symbol,
-                    strategy=held.strategy,
-                    quantity=float(held.quantity),
-                    cost_usd=float(held.cost_usd),
-                    mark_usd=_price(held.mark_usd),
-                    stop_usd=None if held.stop_usd is None else _price(held.stop_usd),
-                )
-                for held in positions
-            ],
-        )
-
-
-def alert(transition: Transition) -> Alert:
-    """Return an alert's transition as it is published."""
-    return Alert(
-        rule=transition.rule,
-        subject=transition.subject[:TEXT_LENGTH],
-        portfolio=transition.portfolio[:TEXT_LENGTH],
-        key=transition.notif_key,
-        label=transition.label,
-        severity=transition.severity,
-        value=_number(transition.value),
-        threshold=_number(transition.threshold),
-        unit=transition.unit,
-        detail=transition.detail[:TEXT_LENGTH],
-        session=transition.session,
-        since_ns=transition.since_ns,
-    )
-
-
-def batches(
-    names: Names,
-    events: Sequence[object],
-    *,
-    ts_ns: int,
-    positions: Iterable[HeldPosition] = (),
-    transitions: Sequence[Transition] = (),
-) -> list[Batch]:
-    """Return what the bus events and alerts of one journalled event say, a batch per family.
-
-    `events`: what the bus carried for one row, K = 1; kinds that are not streamed are passed over.
-    `ts_ns`: of the row, or the reading of the clock that was journalled with an event that is no row.
-    """
-    said: dict[str, list[AnyBody]] = {family: [] for family in FAMILIES}
-    signals: list[NDArray[np.void]] = []  # An event per strategy
-    n_bars = 0
-    for event in events:
-        match event:
-            case Signals():
-                signals.append(event.rows)
-            case Orders():
-                said["order"].extend(names.orders(event))
-            case Fills():
-                said["fill"].extend(names.fills(event))
-            case EquityEvent():
-                said["equity"].append(names.equity(event, positions))
-            case Bars():
-                n_bars += int(sane(event).sum())
-    if signals:
-        said["signal"].extend(names.signals(join_rows(signals)))
-    said["alert"].extend(alert(transition) for transition in transitions)
-    result = [Batch(family, len(bodies), ts_ns, encode(bodies)) for family, bodies in said.items() if bodies]
-    if n_bars:
-        result.append(Batch("bar", n_bars, ts_ns, b""))
-    return result
-
-
-def sane(bars: Bars) -> NDArray[np.bool_]:
-    """Return which cells of one row are published: bool[N]. Comparisons with NaN are False."""
-    open_, high, low, close = bars.open[0], bars.high[0], bars.low[0], bars.close[0]
-    volume = bars.volume[0]
-    cells: NDArray[np.bool_] = (
-        (low > 0.0)
-        & (high <= PRICE_MAX)
-        & (np.minimum(open_, close) >= low)
-        & (np.maximum(open_, close) <= high)
-        & (volume >= 0.0)
-        & (volume <= VOLUME_MAX)
-    )
-    return cells
-
-
-def bar_bodies(symbols: Sequence[str], bars: Bars, start: int = 0) -> list[Bar]:
-    """Return the bars of one row that are published, in order of column, from the `start`-th on."""
-    cells = np.flatnonzero(sane(bars))[start:]
-    columns: dict[str, list[Any]] = {name: getattr(bars, name)[0][cells].tolist() for name in _BAR_FIELDS}
-    columns["symbol"] = [symbols[cell] for cell in cells.tolist()]
-    return _structs(Bar, columns)
-
-
-def _structs(kind: type[_BodyT], columns: Mapping[str, list[Any]]) -> list[_BodyT]:
-    """Return one struct per row of `columns`, which must hold every field."""
-    fields = (columns[field] for field in kind.__struct_fields__)
-    return [kind(*values) for values in zip(*fields, strict=True)]
-
-
-def _named(kind: Any) -> Mapping[int, str]:
-    return {int(member): member.name.lower() for member in kind}
-
-
-_BAR_FIELDS = ("open", "high", "low", "close", "volume")
-_OPTIONAL_PRICES = {
-    "price_ref", "structure_stop", "stop_distance", "limit", "trigger", "trail", "open_max", "pivot",
-    "target",
-}  # fmt: skip
-_ORDER_TYPES, _REASONS = _named(OrderType), _named(Reason)
-_ENUMERATIONS = {
-    "side": _named(Side), "order_type": _ORDER_TYPES, "type": _ORDER_TYPES, "tif": _named(Tif),
-    "status": _named(OrderStatus), "reason": _REASONS, "end_reason": _REASONS, "binding_cap": _REASONS,
-}  # fmt: skip
-
-
-def _price(value: float) -> float | None:
-    return value if 0.0 < value <= PRICE_MAX else None
-
-
-def _number(value: float) -> float | None:
-    return value if abs(value) <= NUMBER_MAX else None

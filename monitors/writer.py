@@ -18,7 +18,8 @@ from typing import NamedTuple
 from engine.errors import DataError
 from engine.slab import Bars
 from feeds.live import LiveRow
-from monitors import inputs, listing, outbox, said, stream_log, wire
+from monitors import inputs, listing, outbox, said, stream_log
+from monitors.batches import Batch, Encoder
 from monitors.core import LiveCore, Outcome
 from monitors.inputs import Input, Plan, Readings, Stop
 from monitors.stream_log import StreamRow
@@ -52,7 +53,7 @@ class Writer:
         self.core = core
         self._snapshot_inputs = snapshot_inputs
         self._since_snapshot = 0
-        self._names: wire.Names | None = None
+        self._encoder: Encoder | None = None
         self._newest: tuple[int, Bars] | None = None
 
     def recover(self) -> int:
@@ -82,7 +83,7 @@ class Writer:
             seq = self.store.head.seq + 1
             outcome = self.core.apply(given, readings)
             if isinstance(given, Plan):
-                self._names = None
+                self._encoder = None
             before = stream_log.last_seq(connection)
             rows = stream_log.append(connection, seq, self._batches(given, outcome, readings))
             told = outbox.enqueue(connection, outcome.transitions, readings.now_ns, seq)
@@ -110,14 +111,13 @@ class Writer:
         given = None if entry is None else inputs.decode(entry)[0]
         return (symbols, given.bars) if isinstance(given, LiveRow) else None
 
-    def _batches(self, given: Input, outcome: Outcome, readings: Readings) -> list[wire.Batch]:
+    def _batches(self, given: Input, outcome: Outcome, readings: Readings) -> list[Batch]:
         if not outcome.events and not outcome.transitions:
             return []
-        if self._names is None:
+        if self._encoder is None:
             loop = self.core.machine.loop
-            self._names = wire.Names(loop.universe, loop.strategies, loop.desk.accounts)  # type: ignore[arg-type,attr-defined]
-        return wire.batches(
-            self._names,
+            self._encoder = Encoder(loop.universe, loop.strategies, loop.desk.accounts)  # type: ignore[arg-type,attr-defined]
+        return self._encoder.batches(
             outcome.events,
             ts_ns=int(given.bars.ts[0]) if isinstance(given, LiveRow) else readings.now_ns,
             positions=outcome.view.positions if outcome.view else NO_POSITIONS,

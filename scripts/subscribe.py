@@ -13,9 +13,10 @@ import msgspec
 
 from config.loader import load_settings
 from engine.errors import ConfigError
-from monitors import wire
+from monitors import bodies
 from monitors.curve import ClientKeys, load_client, make_keys
 from monitors.subscriber import Notice, Subscriber
+from monitors.wire import Message
 from scripts.app import INTERRUPTED
 from scripts.console import note, one_line
 from scripts.interrupts import run_interruptible
@@ -107,7 +108,7 @@ def _print_notice(notice: Notice) -> None:
     note(f"{notice.kind}: {one_line(notice.text)}")
 
 
-def as_json(message: wire.Message) -> str:
+def as_json(message: Message) -> str:
     """Return a message as one line of JSON: the envelope, the topic, the time as text too, and the body."""
     envelope = msgspec.to_builtins(message)
     body = envelope.pop("body")
@@ -115,32 +116,32 @@ def as_json(message: wire.Message) -> str:
     return msgspec.json.encode({**envelope, **extra, "body": body}).decode()
 
 
-def as_line(message: wire.Message) -> str:
+def as_line(message: Message) -> str:
     """Return a message as one line for a person."""
     head = f"{message.seq:>8} {_utc(message.ts_ns)[:16].replace('T', ' ')} {message.family:<6}"
     return f"{head} {one_line(_told(message.body))}"
 
 
-def _told(body: wire.AnyBody) -> str:
+def _told(body: bodies.AnyBody) -> str:
     match body:
-        case wire.Signal():
+        case bodies.Signal():
             level = "" if body.price_ref is None else f" at {body.price_ref:,.2f}"
             stop = "" if body.structure_stop is None else f", stop {body.structure_stop:,.2f}"
             sure = "" if body.confidence is None else f", confidence {body.confidence:.2f}"
             return f"{body.side} {body.symbol}{level}{stop}{sure} ({body.strategy})"
-        case wire.Order():
+        case bodies.Order():
             end = "" if body.end_reason == "none" else f": {body.end_reason}"
             return f"{body.side} {body.quantity:,} {body.symbol} {body.status}{end} ({body.reason})"
-        case wire.Fill():
+        case bodies.Fill():
             return f"{body.side} {body.quantity:,} {body.symbol} at {body.price:,.2f} ({body.reason})"
-        case wire.Equity():
+        case bodies.Equity():
             total = sum(account.equity_micro for account in body.accounts) / 1e6
             return f"{total:,.2f}, {len(body.positions)} positions"
-        case wire.Alert():
+        case bodies.Alert():
             value = "not known" if body.value is None else f"{body.value:.4g}"
             limit = "" if body.threshold is None else f" against {body.threshold:.4g}"
             return f"{body.severity} {body.rule} {body.label}: {body.subject} {value}{limit} ({body.unit})"
-        case wire.Bar():
+        case bodies.Bar():
             return f"{body.symbol} {body.close:,.2f}, volume {body.volume:,.0f}"
 
 

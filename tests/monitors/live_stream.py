@@ -11,7 +11,8 @@ import numpy as np
 
 from engine.clock import SystemClock
 from engine.slab import Bars
-from monitors import stream_log, wire
+from monitors import bodies, stream_log, wire
+from monitors.batches import BarEncoder, Batch
 from monitors.curve import ServerKeys
 from monitors.publisher import Publisher
 from monitors.stream_log import Identity, StreamRow
@@ -43,29 +44,36 @@ class Store:
         """Commit one event that says `n` things in each family (bars: one per symbol)."""
         self.connection.execute("BEGIN IMMEDIATE")
         journal_seq = stream_log.position(self.connection).journal_seq + 1
-        rows = stream_log.append(
-            self.connection, journal_seq, [self.batch(family, n, journal_seq) for family in families]
-        )
+        batches = [batch for family in families for batch in self.batches(family, n, journal_seq)]
+        rows = stream_log.append(self.connection, journal_seq, batches)
         self.connection.execute("COMMIT")
         return rows
 
-    def batch(self, family: str, n: int, journal_seq: int) -> wire.Batch:
+    def batches(self, family: str, n: int, journal_seq: int) -> list[Batch]:
+        ts_ns = self.ts_ns + journal_seq
         if family == "bar":
-            return wire.Batch("bar", len(self.symbols), self.ts_ns + journal_seq, b"")
-        bodies = [body_of(family, self.symbols[i % len(self.symbols)], journal_seq) for i in range(n)]
-        return wire.Batch(family, n, self.ts_ns + journal_seq, wire.encode(bodies))
+            return [Batch("bar", len(self.symbols), ts_ns, b"")]
+        said = [body_of(family, self.symbols[i % len(self.symbols)], journal_seq) for i in range(n)]
+        return cut(family, said, ts_ns)
 
-    def messages(self, families: Sequence[str] | None = None) -> list[tuple[int, int, wire.AnyBody]]:
+    def messages(self, families: Sequence[str] | None = None) -> list[tuple[int, int, bodies.AnyBody]]:
         """Return (seq, family_seq, body) of every message of the log, read without the publisher."""
         told = []
         for row in stream_log.read(self.connection, families, 0, 1 << 30):
-            bodies = (
-                list(wire.bar_bodies(*self.bars(row.journal_seq)))
-                if row.family == "bar"
-                else wire.unpack(row.payload)
-            )
-            told += [(row.seq + i, row.family_seq + i, body) for i, body in enumerate(bodies)]
+            payloads = [row.payload]
+            if row.family == "bar":
+                symbols, bars = self.bars(row.journal_seq)
+                payloads = [batch.bodies for batch in BarEncoder(symbols).batches(bars, row.ts_ns)]
+            said = [body for payload in payloads for body in wire.unpack(payload)]
+            told += [(row.seq + i, row.family_seq + i, body) for i, body in enumerate(said)]
         return told
+
+
+def cut(family: str, said: Sequence[bodies.AnyBody], ts_ns: int) -> list[Batch]:
+    """Return batches of as many messages as fit into a packet."""
+    size = wire.PACKET_MESSAGES
+    parts = [said[i : i + size] for i in range(0, len(said), size)]
+    return [Batch(family, len(part), ts_ns, wire.encode(part)) for part in parts]
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -79,24 +87,24 @@ def row_of_bars(n_symbols: int, close: float) -> Bars:
     return Bars(np.array([TS]), prices, prices, prices, prices, np.full((1, n_symbols), 100.0))
 
 
-def body_of(family: str, symbol: str, number: int) -> wire.AnyBody:
+def body_of(family: str, symbol: str, number: int) -> bodies.AnyBody:
     """Return a body of a family that says `number`."""
     if family == "signal":
-        return wire.Signal(
+        return bodies.Signal(
             symbol=symbol, strategy="trend", side="buy", confidence=0.5, price_ref=float(number),
             structure_stop=None, stop_distance=None, order_type="market", tif="day", limit=None, trigger=None,
             trail=None, open_max=None, pivot=None, target=None, details={"measured": 1.5},
         )  # fmt: skip
     if family == "fill":
-        return wire.Fill(
+        return bodies.Fill(
             symbol=symbol, strategy="trend", account="trend", order_id=number, side="buy", quantity=10,
             price=12.5, value_micro=125_000_000, fee_micro=125_000, reason="signal",
         )  # fmt: skip
     if family == "equity":
-        account = wire.Account(name="trend", cash_micro=number, gross_micro=0, equity_micro=number)
-        return wire.Equity(accounts=[account], positions=[])
+        account = bodies.Account(name="trend", cash_micro=number, gross_micro=0, equity_micro=number)
+        return bodies.Equity(accounts=[account], positions=[])
     assert family == "alert", family
-    return wire.Alert(
+    return bodies.Alert(
         rule="drawdown", subject="portfolio", portfolio="p", key=f"{number}.fired", label="fired",
         severity="warning", value=0.12, threshold=0.1, unit="share", detail="12 %", session="2026-11-20",
         since_ns=TS,

@@ -24,7 +24,7 @@ def main(address: str, key: str, server: str, n_subscribers: int, n_messages: in
         sub = context.socket(zmq.SUB)
         curve.protect_client(sub, keys)
         sub.connect(address)
-        for topic in ("signal", wire.HEARTBEAT):
+        for topic in (wire.PACKET_TOPICS["signal"], wire.HEARTBEAT):
             sub.subscribe(topic)
         poller.register(sub, zmq.POLLIN)
     waiting = {sub for sub, _ in poller.sockets}
@@ -41,8 +41,8 @@ def main(address: str, key: str, server: str, n_subscribers: int, n_messages: in
         for sub, _ in ready:
             topic, frame = sub.recv_multipart()
             if topic != wire.HEARTBEAT.encode():
-                delivered += 1
-                seq = wire.decode_message(frame).seq
+                packet = wire.decode_packet(frame)
+                delivered, seq = delivered + len(packet.bodies), packet.seq
                 spread_s.append(time.monotonic() - first_s.setdefault(seq, time.monotonic()))
     spread_s.sort()
     late = {f"after_first_p{p}_ms": round(spread_s[len(spread_s) * p // 100] * 1e3, 1) for p in (50, 99)}

@@ -17,10 +17,10 @@ from pathlib import Path
 
 from benchmarks.clock import peak_rss_bytes
 from engine.clock import SystemClock
-from monitors import stream_log, wire
+from monitors import stream_log
 from monitors.curve import load_server
 from monitors.publisher import Publisher
-from tests.monitors.live_stream import Store, body_of, connect
+from tests.monitors.live_stream import Store, body_of, connect, cut
 
 
 class Process:
@@ -34,8 +34,8 @@ class Process:
         journal_seq = stream_log.position(connection).journal_seq + 1
         batches = []
         for family in families:
-            bodies = [body_of(family, "AAA", int.from_bytes(os.urandom(3), "big") + 1) for _ in range(n)]
-            batches.append(wire.Batch(family, n, self.store.ts_ns, wire.encode(bodies)))
+            said = [body_of(family, "AAA", int.from_bytes(os.urandom(3), "big") + 1) for _ in range(n)]
+            batches += cut(family, said, self.store.ts_ns)
         rows = stream_log.append(connection, journal_seq, batches)
         connection.execute("COMMIT")
         return rows

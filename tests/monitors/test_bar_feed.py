@@ -39,9 +39,11 @@ class Prices(Store):
             self.absent[stream_log.position(self.connection).journal_seq + 1] = absent
         self.rows = self.commit("bar")
 
-    def batch(self, family, n, journal_seq):  # type: ignore[no-untyped-def]
-        batch = super().batch(family, n, journal_seq)
-        return batch._replace(count=batch.count - (journal_seq in self.absent))
+    def batches(self, family, n, journal_seq):  # type: ignore[no-untyped-def]
+        absent = journal_seq in self.absent
+        return [
+            batch._replace(count=batch.count - absent) for batch in super().batches(family, n, journal_seq)
+        ]
 
 
 @pytest.fixture

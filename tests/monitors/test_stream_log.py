@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.errors import DataError
-from monitors import stream_log, wire
+from monitors import bodies, stream_log
 from tests.monitors.live_stream import Store
 
 
@@ -31,7 +31,7 @@ def test_messages_are_numbered_without_a_gap_over_the_stream_and_over_each_famil
 def test_an_event_that_is_undone_leaves_no_number_behind(store):
     store.commit("signal")
     store.connection.execute("BEGIN")
-    stream_log.append(store.connection, 2, [store.batch("signal", 3, 2)])
+    stream_log.append(store.connection, 2, store.batches("signal", 3, 2))
     store.connection.execute("ROLLBACK")
     (row,) = store.commit("signal")
     assert (row.seq, row.family_seq) == (2, 2)
@@ -53,11 +53,11 @@ def test_a_family_that_does_not_exist_is_named(store):
 
 
 def test_old_rows_are_forgotten_but_never_the_newest_and_numbers_go_on(store):
-    kept = dict.fromkeys(wire.FAMILIES, 10)
+    kept = dict.fromkeys(bodies.FAMILIES, 10)
     for number in range(1, 31):
         store.connection.execute("BEGIN")
         families = ("signal", "alert") if number == 1 else ("signal",)
-        batches = [store.batch(family, 4, number) for family in families]
+        batches = [batch for family in families for batch in store.batches(family, 4, number)]
         stream_log.append(store.connection, number, batches, kept)
         store.connection.execute("COMMIT")
     signals = stream_log.read(store.connection, ["signal"], 0, 99)

@@ -12,13 +12,14 @@ import zmq
 import zmq.asyncio
 
 from engine.errors import ConfigError
+from monitors import bodies, stream_log, wire
 from monitors import publisher as publishing_module
-from monitors import stream_log, wire
+from monitors.batches import Batch
 from monitors.publisher import Publisher
 from monitors.subscriber import Notice, StreamError, Subscriber, families_of
 from tests.monitors.live_stream import TS, Store, body_of, publishing
 
-Told = list[tuple[int, int, wire.AnyBody]]
+Told = list[tuple[int, int, bodies.AnyBody]]
 EVERYTHING = ("signal", "fill", "alert", "equity", "bar")
 
 
@@ -210,7 +211,7 @@ async def test_every_hole_is_noticed_and_filled(store, topics):
     assert any(notice.kind == "missed" for notice in notices)
 
 
-def wire_family(entry: tuple[int, int, wire.AnyBody]) -> str:
+def wire_family(entry: tuple[int, int, bodies.AnyBody]) -> str:
     return entry[2].topic.partition(".")[0]
 
 
@@ -334,9 +335,9 @@ async def test_garbage_on_the_wire_is_told_and_passed_over(store):
         publisher.publish(store.commit("signal"))
         await anext(messages)
         for parts in (
-            [b"signal.x"],
-            [b"signal.x", b"junk"],
-            [b"signal.\xff", b"", b""],
+            [b"packet.signal"],
+            [b"packet.signal", b"junk"],
+            [b"packet.signal\xff", b"", b""],
             [b"heartbeat", b"\xc1"],
         ):
             publisher._pub.send_multipart(parts)
@@ -348,7 +349,7 @@ async def test_garbage_on_the_wire_is_told_and_passed_over(store):
 
 async def test_a_message_of_a_far_future_is_passed_over_as_invalid(store):
     notices: list[Notice] = []
-    store.ts_ns = wire.TS_MAX_NS - 1_000
+    store.ts_ns = bodies.TS_MAX_NS - 1_000
     async with publishing(store) as publisher:
         subscriber = Subscriber(publisher.address, ["signal."], on_notice=notices.append)
         messages = asyncio.create_task(anext(aiter(subscriber)))  # type: ignore[arg-type]
@@ -372,7 +373,13 @@ async def requests(publisher: Publisher, *frames: bytes) -> AsyncIterator[list[b
 
 def range_request(after_seq: int, **changed: object) -> bytes:
     return wire.encode(
-        {"type": "range", "version": 1, "request": 1, "families": list(wire.FAMILIES), "after_seq": after_seq}
+        {
+            "type": "range",
+            "version": 2,
+            "request": 1,
+            "families": list(bodies.FAMILIES),
+            "after_seq": after_seq,
+        }
         | changed
     )
 
@@ -384,9 +391,51 @@ async def test_answers_are_bounded_and_say_how_far_they_reach(store):
         async for parts in requests(publisher, range_request(7)):
             header = wire.decode_reply(parts[0])
             assert isinstance(header, wire.Reply)
-            assert header.count == len(parts) - 1 == publishing_module.REPLY_MESSAGES
-            assert (header.through_seq, header.high_seq) == (1_007, 1_500)
-            assert [wire.decode_message(part).seq for part in parts[1:]] == list(range(8, 1_008))
+            packets = [wire.decode_packet(part) for part in parts[1:]]
+            assert header.count == len(packets)
+            assert (header.through_seq, header.high_seq) == (1_005, 1_500)
+            numbers = [one.seq for packet in packets for one in packet.messages()]
+            assert numbers == list(range(6, 1_006))  # Number 8 is in the packet that begins with 6
+            assert len(numbers) == publishing_module.REPLY_MESSAGES
+
+
+async def test_a_row_from_before_there_were_packets_is_served_in_packets(store):
+    async with publishing(store) as publisher:
+        said = [body_of("signal", f"S{i:04d}", 1) for i in range(150)]
+        store.connection.execute("BEGIN")
+        batch = Batch("signal", len(said), TS, wire.encode(said))
+        (row,) = stream_log.append(store.connection, 1, [batch])
+        store.connection.execute("COMMIT")
+        publisher.publish([row])
+        assert row.count == 150
+        assert await collect(Subscriber(publisher.address, since=0), 150) == store.messages()
+        assert [seq for seq, *_ in await collect(Subscriber(publisher.address, since=100), 150)] == [
+            *range(101, 151)
+        ]
+        assert await collect(Subscriber(publisher.address, snapshot=True), 150) == store.messages()
+
+
+async def test_a_topic_within_a_family_can_be_had_from_zeromq_message_by_message(store):
+    async with publishing(store) as publisher:
+        sub = zmq.asyncio.Context.instance().socket(zmq.SUB)
+        sub.connect(publisher.address)
+        for topic in ("signal.trend.S0003", "bar.S0001", "heartbeat"):
+            sub.subscribe(topic)
+        assert (await sub.recv_multipart())[0] == b"heartbeat"
+        publisher.publish(store.commit("signal", "bar", n=6))
+        frames = [await sub.recv_multipart() for _ in range(2)]
+        sub.close(0)
+    told = [wire.decode_message(frame) for topic, frame in frames if topic != b"heartbeat"]
+    assert [(one.seq, one.topic) for one in told] == [(4, "signal.trend.S0003"), (8, "bar.S0001")]
+
+
+async def test_the_newest_event_of_a_family_is_all_of_its_packets(store):
+    async with publishing(store) as publisher:
+        publisher.publish(store.commit("signal", n=3))
+        publisher.publish(store.commit("signal", n=150))
+        publisher.publish(store.commit("fill"))
+        told = await collect(Subscriber(publisher.address, ["signal."], snapshot=True), 153)
+        assert [seq for seq, _, _ in told] == list(range(4, 154))
 
 
 async def test_whoever_asks_for_too_much_is_told_to_wait(store, monkeypatch):
@@ -410,7 +459,7 @@ async def test_requests_that_are_none_are_counted_and_answer_nobody(store):
     async with publishing(store) as publisher:
         dealer = zmq.asyncio.Context.instance().socket(zmq.DEALER)
         dealer.connect(f"tcp://127.0.0.1:{publisher.replay_port}")
-        bad = [b"", b"junk", range_request(-1), range_request(0, version=2), range_request(0, families=["x"])]
+        bad = [b"", b"junk", range_request(-1), range_request(0, version=1), range_request(0, families=["x"])]
         for frame in bad:
             await dealer.send(frame)
         await dealer.send_multipart([b"a", b"b"])
@@ -439,7 +488,7 @@ def test_a_topic_that_cannot_come_is_refused(topic):
 
 
 def test_a_topic_or_its_beginning_names_its_families():
-    assert families_of([""]) == list(wire.FAMILIES)
+    assert families_of([""]) == list(bodies.FAMILIES)
     assert families_of(["bar.KRYS", "equ"]) == ["equity", "bar"]
     assert families_of(["signal.trend_following.KRYS"]) == ["signal"]
 
@@ -453,4 +502,4 @@ def test_an_address_that_is_none_is_refused(address):
 
 
 def test_messages_of_the_tests_are_of_the_past():
-    assert TS < wire.TS_MAX_NS
+    assert TS < bodies.TS_MAX_NS

@@ -7,54 +7,52 @@ import threading
 from collections.abc import Callable
 
 import msgspec
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import msgpack
 
-from engine import events
-from engine.errors import DataError
-from engine.events import FILL_DTYPE, ORDER_DTYPE, SIGNAL_DTYPE
-from engine.slab import Bars, Universe
-from monitors import wire
-from monitors.view import Position
-from strategies import registry
-from tests.monitors.live_stream import TS, body_of, row_of_bars
+from monitors import bodies, wire
+from tests.monitors.live_stream import TS, body_of
 
-UNIVERSE = Universe(("AAA", "BRK.B"))
-STRATEGIES = [registry.create(name) for name in registry.BUILT_IN]
-NAMES = wire.Names(UNIVERSE, STRATEGIES, [strategy.name for strategy in STRATEGIES])
 FAMILY_NAMES = ("signal", "fill", "alert", "equity")
 
 
-def message(body: wire.AnyBody, **changed: object) -> wire.Message:
+def message(body: bodies.AnyBody, **changed: object) -> wire.Message:
     envelope: dict[str, object] = {
-        "version": 1, "stream": "s", "epoch": 1, "seq": 7, "family_seq": 3, "ts_ns": TS, "body": body,
+        "version": 2, "stream": "s", "epoch": 1, "seq": 7, "family_seq": 3, "ts_ns": TS, "body": body,
     }  # fmt: skip
     return wire.Message(**(envelope | changed))  # type: ignore[arg-type]
 
 
-def bar(**changed: object) -> wire.Bar:
+def packet(*said: bodies.AnyBody, **changed: object) -> bytes:
+    envelope: dict[str, object] = {"stream": "s", "epoch": 1, "seq": 7, "family_seq": 3, "ts_ns": TS}
+    return wire.packet_frame(**(envelope | changed), bodies=wire.encode(said))  # type: ignore[arg-type]
+
+
+def bar(**changed: object) -> bodies.Bar:
     prices: dict[str, object] = {
         "symbol": "AAA", "open": 1.0, "high": 2.0, "low": 0.5, "close": 1.5, "volume": 10.0,
     }  # fmt: skip
-    return wire.Bar(**(prices | changed))  # type: ignore[arg-type]
+    return bodies.Bar(**(prices | changed))  # type: ignore[arg-type]
 
 
 FRAMES = [wire.encode(message(body_of(family, "AAA", 1))) for family in FAMILY_NAMES] + [
     wire.encode(message(bar())),
+    packet(body_of("signal", "AAA", 1), body_of("signal", "BBB", 2)),
+    packet(bar(), bar()),
     wire.encode(
         wire.Heartbeat(
-            version=1, stream="s", epoch=1, high_seq=9, journal_seq=4, sent={"bar": 9}, sent_seq=9, now_ns=TS,
+            version=2, stream="s", epoch=1, high_seq=9, journal_seq=4, sent={"bar": 9}, sent_seq=9, now_ns=TS,
             replay_port=5557,
         )
     ),
-    wire.encode(wire.RangeRequest(version=1, request=1, families=["bar"], after_seq=4)),
-    wire.encode(wire.Busy(version=1, request=1, retry_after_s=0.5)),
+    wire.encode(wire.RangeRequest(version=2, request=1, families=["bar"], after_seq=4)),
+    wire.encode(wire.Busy(version=2, request=1, retry_after_s=0.5)),
 ]  # fmt: skip
 DECODERS: tuple[Callable[[bytes], object], ...] = (
-    wire.decode_message, wire.decode_heartbeat, wire.decode_request, wire.decode_reply, wire.unpack,
+    wire.decode_message, wire.decode_packet, wire.decode_heartbeat, wire.decode_request, wire.decode_reply,
+    wire.unpack,
 )  # fmt: skip
 
 
@@ -63,6 +61,29 @@ def test_a_message_comes_back_as_it_was(family):
     sent = message(body_of(family, "AAA", 5))
     assert wire.decode_message(wire.encode(sent)) == sent
     assert sent.family == family
+
+
+def test_a_packet_is_its_messages_numbered_from_the_first():
+    said = [body_of("signal", symbol, 5) for symbol in ("AAA", "BBB", "CCC")]
+    received = wire.decode_packet(packet(*said))
+    assert (received.family, received.last_seq, received.last_family_seq) == ("signal", 9, 5)
+    assert list(received.messages()) == [
+        message(body, seq=7 + i, family_seq=3 + i) for i, body in enumerate(said)
+    ]
+    assert [one.seq for one in received.messages(skip=2)] == [9]
+
+
+def test_a_packet_is_framed_as_its_fields_would_be_encoded():
+    fields = {"version": 2, "stream": "s", "epoch": 1, "seq": 7, "family_seq": 3, "ts_ns": TS}
+    assert packet(bar()) == msgpack.encode({**fields, "bodies": [bar()]})
+
+
+@pytest.mark.parametrize(
+    "said", [[], [bar()] * (wire.PACKET_MESSAGES + 1), [bar(), body_of("signal", "AAA", 1)], [bar(low=-1.0)]]
+)
+def test_a_packet_that_cannot_be_is_refused(said):
+    with pytest.raises(wire.InvalidFrame):
+        wire.decode_packet(packet(*said))
 
 
 def test_topics_are_family_strategy_and_symbol():
@@ -91,8 +112,8 @@ def test_a_volume_that_cannot_be_is_refused(value):
 @pytest.mark.parametrize(
     "changed",
     [
-        {"version": 2}, {"version": 0}, {"version": "1"}, {"seq": 0}, {"seq": -1}, {"family_seq": 0},
-        {"epoch": -1}, {"ts_ns": -1}, {"ts_ns": wire.TS_MAX_NS + 1}, {"stream": ""}, {"stream": "x" * 65},
+        {"version": 1}, {"version": 0}, {"version": "2"}, {"seq": 0}, {"seq": -1}, {"family_seq": 0},
+        {"epoch": -1}, {"ts_ns": -1}, {"ts_ns": bodies.TS_MAX_NS + 1}, {"stream": ""}, {"stream": "x" * 65},
     ],
 )  # fmt: skip
 def test_an_envelope_out_of_bounds_is_refused(changed):
@@ -105,6 +126,9 @@ def test_a_message_from_the_future_is_refused():
     assert wire.decode_message(frame, ts_max_ns=TS).ts_ns == TS
     with pytest.raises(wire.InvalidFrame, match="later than"):
         wire.decode_message(frame, ts_max_ns=TS - 1)
+    assert wire.decode_packet(packet(bar()), ts_max_ns=TS).ts_ns == TS
+    with pytest.raises(wire.InvalidFrame, match="later than"):
+        wire.decode_packet(packet(bar()), ts_max_ns=TS - 1)
 
 
 def test_a_field_that_is_missing_is_refused_and_one_that_is_new_is_passed_over():
@@ -116,7 +140,7 @@ def test_a_field_that_is_missing_is_refused_and_one_that_is_new_is_passed_over()
 
 
 def test_a_request_for_a_family_that_does_not_exist_is_refused():
-    frame = wire.encode(wire.RangeRequest(version=1, request=1, families=["quotes"], after_seq=4))
+    frame = wire.encode(wire.RangeRequest(version=2, request=1, families=["quotes"], after_seq=4))
     with pytest.raises(wire.InvalidFrame, match="families are"):
         wire.decode_request(frame)
 
@@ -152,11 +176,11 @@ def fuzz(n_frames: int, seed: int) -> dict[str, int]:
             continue
         counts["accepted"] += 1
         if isinstance(decoded, wire.Message):
-            assert decoded.version == 1
+            assert decoded.version == 2
             assert decoded.seq >= 1
-            if isinstance(decoded.body, wire.Bar):
-                assert 0.0 < decoded.body.low <= wire.PRICE_MAX
-                assert 0.0 <= decoded.body.volume <= wire.VOLUME_MAX
+            if isinstance(decoded.body, bodies.Bar):
+                assert 0.0 < decoded.body.low <= bodies.PRICE_MAX
+                assert 0.0 <= decoded.body.volume <= bodies.VOLUME_MAX
     return counts
 
 
@@ -203,85 +227,3 @@ def test_deep_nesting_neither_crashes_nor_escapes_on_a_small_stack(opening):
     finally:
         threading.stack_size(before)
     assert outcomes == ["refused"] * 3 * len(DECODERS)
-
-
-def records(dtype, n: int = 1, **values):
-    rows = np.zeros(n, dtype)
-    for name, (kind, _) in dtype.fields.items():
-        if kind.base == np.float64:
-            rows[name] = np.nan
-    for name, value in values.items():
-        rows[name] = value
-    return rows
-
-
-def test_the_events_of_a_row_become_one_batch_per_family_signals_first_and_bars_last():
-    signals = [
-        events.Signals(records(SIGNAL_DTYPE, strategy=i, side=1, confidence=0.7, price_ref=12.5))
-        for i in (0, 2)
-    ]
-    orders = events.Orders(records(ORDER_DTYPE, side=1, quantity=5, reason=40, ts_decided=TS))
-    fills = events.Fills(records(FILL_DTYPE, side=-1, quantity=5, price=12.0, reason=41))
-    zeros = np.zeros((1, 4), np.int64)
-    equity = events.Equity(np.array([TS]), zeros, zeros, zeros)
-    held = Position("AAA", "trend_following", "tech", 10, 100.0, float("nan"), None, 0, TS)
-    batches = wire.batches(
-        NAMES, [row_of_bars(2, 5.0), *signals, orders, fills, equity], ts_ns=TS, positions=[held]
-    )
-    assert [(b.family, b.count) for b in batches] == [
-        ("signal", 2), ("order", 1), ("fill", 1), ("equity", 1), ("bar", 2),
-    ]  # fmt: skip
-    first, second = wire.unpack(batches[0].payload)
-    assert isinstance(first, wire.Signal)
-    assert (first.strategy, first.side, first.price_ref, first.limit) == (
-        "dan_zanger_cup_handle", "buy", 12.5, None,
-    )  # fmt: skip
-    assert isinstance(second, wire.Signal)
-    assert second.strategy == "trend_following"
-    (order,) = wire.unpack(batches[1].payload)
-    assert isinstance(order, wire.Order)
-    assert (order.status, order.reason, order.end_reason) == ("accepted", "signal", "none")
-    (fill,) = wire.unpack(batches[2].payload)
-    assert isinstance(fill, wire.Fill)
-    assert (fill.side, fill.reason, fill.price) == ("sell", "stop", 12.0)
-    (book,) = wire.unpack(batches[3].payload)
-    assert isinstance(book, wire.Equity)
-    assert book.positions[0].mark_usd is None
-    assert [account.name for account in book.accounts] == [strategy.name for strategy in STRATEGIES]
-    assert batches[4].payload == b""
-
-
-def test_a_row_that_says_nothing_makes_no_batch():
-    nothing = row_of_bars(2, float("nan"))
-    assert wire.batches(NAMES, [nothing], ts_ns=TS) == []
-
-
-any_price = st.one_of(
-    st.floats(allow_nan=True, allow_infinity=True), st.sampled_from([0.0, -1.0, 1e-9, 10.0, 1e9, 2e9])
-)
-
-
-@given(st.lists(st.tuples(*[any_price] * 5), min_size=1, max_size=8))
-def test_whatever_the_feed_holds_the_bars_that_are_published_decode(cells):
-    columns = np.array(cells).T
-    bars = Bars(np.array([TS]), *(column.reshape(1, -1) for column in columns))
-    symbols = [f"S{i}" for i in range(len(cells))]
-    bodies = list(wire.bar_bodies(symbols, bars))
-    assert len(bodies) == int(wire.sane(bars).sum())
-    for body in bodies:
-        assert wire.decode_message(wire.encode(message(body))).body == body
-
-
-@given(st.data())
-def test_whatever_a_strategy_says_its_signals_decode(data):
-    rows = records(SIGNAL_DTYPE, side=1, order_type=0, tif=0, strategy=data.draw(st.integers(0, 4)))
-    for name in ("confidence", "price_ref", "structure_stop", "limit", "open_max", "target"):
-        rows[name] = data.draw(st.floats(allow_nan=True, allow_infinity=True))
-    rows["details"] = data.draw(st.floats(allow_nan=True, allow_infinity=True))
-    (batch,) = wire.batches(NAMES, [events.Signals(rows)], ts_ns=TS)
-    assert len(wire.unpack(batch.payload)) == 1
-
-
-def test_a_symbol_too_long_for_a_topic_is_refused_before_anything_is_published():
-    with pytest.raises(DataError, match="64 characters"):
-        wire.Names(Universe(("A" * 65,)), STRATEGIES, ["a"])
