@@ -12,6 +12,7 @@ from monitors.writer import SCHEMA
 from scripts import tables
 from scripts.progress import Progress
 from storage import high_water, journal, live
+from storage.high_water import Mark
 from storage.journal import Head, JournalDamaged
 
 
@@ -46,7 +47,7 @@ def verified(path: Path) -> tuple[dict[str, int], Head]:
             raise JournalDamaged(f"{path}: {error}; what to do: docs/runbook.md") from None
 
 
-def _verified(path: Path, connection: sqlite3.Connection, mark: Head | None) -> tuple[dict[str, int], Head]:
+def _verified(path: Path, connection: sqlite3.Connection, mark: Mark | None) -> tuple[dict[str, int], Head]:
     """Return how much of what was found, and the head of the journal."""
     if (version := live.version_of(connection, path)) != live.VERSION:
         raise DataError(
@@ -62,8 +63,7 @@ def _verified(path: Path, connection: sqlite3.Connection, mark: Head | None) -> 
         for n, entry in enumerate(SCHEMA.checked(connection, journal.read(connection)), 1):
             head = Head(entry.seq, entry.hash)
             progress.importing(n, n_rows)
-    if mark is None or mark.seq > head.seq or journal.head_at(connection, mark.seq) != mark:
-        raise JournalDamaged(f"{live.MARK} is not of this journal, which ends at row {head.seq}")
+    live.check_mark(connection, mark)
     n_snapshots = sum(1 for _ in live.snapshots(connection))
     (n_alerts, n_mails) = (
         connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in outbox.TABLES[:2]

@@ -1,8 +1,9 @@
-"""The high-water mark: how far the journal had come, in a small file of its own beside the database.
+"""The high-water mark: how far the store had come, in a small file of its own beside the database.
 
-A database file that lost its newest rows (a truncated log, yesterday's copy) opens without any complaint.
-This file is what notices. It holds two records. One is written at every commit; once it is known to be on the
-disk the other one is, so that a record torn by a power cut leaves a good one. The newest readable one counts.
+A database file that lost its newest transactions (a truncated log, yesterday's copy) opens without any
+complaint. This file is what notices. It holds two records. One is written at every commit; once it is
+known to be on the disk the other one is, so that a record torn by a power cut leaves a good one. The
+newest readable one counts.
 """
 
 from __future__ import annotations
@@ -11,12 +12,21 @@ import hashlib
 import os
 import struct
 from pathlib import Path
+from typing import NamedTuple
 
 from storage.journal import Head
 
-_RECORD = struct.Struct("<8sq32s16s")
-_MAGIC = b"scmark1\n"
+_RECORD = struct.Struct("<8sq32sq16s")
+_RECORD_1 = struct.Struct("<8sq32s16s")  # of version 1, without asides
+_MAGIC, _MAGIC_1 = b"scmark2\n", b"scmark1\n"
 _SLOT = 512  # a sector each: a torn write cannot reach the other one
+
+
+class Mark(NamedTuple):
+    """How far a store had come. asides: transactions that changed it without a row of the journal."""
+
+    head: Head
+    asides: int = 0
 
 
 class HighWater:
@@ -29,13 +39,13 @@ class HighWater:
         self._unsynced = False
         self._next = 1 if self.mark is not None and _records(data)[0] == self.mark else 0
 
-    def raise_to(self, head: Head) -> None:
+    def raise_to(self, mark: Mark) -> None:
         """Write a mark; it outlives this process, and a power cut after `sync`. Raises OSError."""
-        body = _MAGIC + struct.pack("<q", head.seq) + head.hash
-        record = body + hashlib.sha256(body).digest()[:16]
+        record = _RECORD.pack(_MAGIC, *mark.head, mark.asides, bytes(16))
+        record = record[:-16] + hashlib.sha256(record[:-16]).digest()[:16]
         if os.pwrite(self._file, record, self._next * _SLOT) != len(record):
             raise OSError("high-water mark: short write")
-        self.mark = head
+        self.mark = mark
         self._unsynced = True
 
     def sync(self) -> None:
@@ -49,7 +59,7 @@ class HighWater:
         os.close(self._file)
 
 
-def read(path: Path) -> Head | None:
+def read(path: Path) -> Mark | None:
     """Return the newest readable mark of a file, None without one."""
     try:
         data = path.read_bytes()
@@ -58,18 +68,19 @@ def read(path: Path) -> Head | None:
     return _newest(data)
 
 
-def _newest(data: bytes) -> Head | None:
-    return max((head for head in _records(data) if head is not None), default=None)
+def _newest(data: bytes) -> Mark | None:
+    return max((mark for mark in _records(data) if mark is not None), default=None)
 
 
-def _records(data: bytes) -> list[Head | None]:
-    return [_decode(data[slot * _SLOT :][: _RECORD.size]) for slot in (0, 1)]
+def _records(data: bytes) -> list[Mark | None]:
+    return [_decode(data[slot * _SLOT :]) for slot in (0, 1)]
 
 
-def _decode(record: bytes) -> Head | None:
-    if len(record) != _RECORD.size:
-        return None
-    magic, seq, digest, check = _RECORD.unpack(record)
-    if magic != _MAGIC or hashlib.sha256(record[:-16]).digest()[:16] != check:
-        return None
-    return Head(seq, digest)
+def _decode(data: bytes) -> Mark | None:
+    for record, magic in ((_RECORD, _MAGIC), (_RECORD_1, _MAGIC_1)):
+        if data.startswith(magic) and len(data) >= record.size:
+            body, check = data[: record.size - 16], data[record.size - 16 : record.size]
+            if hashlib.sha256(body).digest()[:16] == check:
+                _, seq, digest, *asides, _ = record.unpack(data[: record.size])
+                return Mark(Head(seq, digest), *asides)
+    return None

@@ -29,7 +29,7 @@ from typing import NamedTuple
 from engine import snapshot
 from engine.errors import ConfigError, DataError, SmallcapError
 from storage import journal
-from storage.high_water import HighWater
+from storage.high_water import HighWater, Mark
 from storage.journal import Head, JournalDamaged
 
 DATABASE, MARK, LOCK = "live.db", "high-water", "lock"
@@ -42,6 +42,8 @@ _BUSY_S = 2.0  # a command of another process is writing
 _SCHEMA = (
     *journal.SCHEMA,
     "CREATE TABLE IF NOT EXISTS snapshots (seq INTEGER PRIMARY KEY, hash BLOB NOT NULL, data BLOB NOT NULL)",
+    # How many transactions changed anything without a row of the journal (mails): the mark knows it too
+    "CREATE TABLE IF NOT EXISTS asides (one INTEGER PRIMARY KEY CHECK (one = 1), n INTEGER NOT NULL)",
 )
 
 
@@ -89,10 +91,11 @@ class LiveStore:
         self.directory = directory
         self.connection = connection
         self.head = journal.EMPTY
+        self.asides = 0  # transactions that changed something without a row of the journal
         self.snapshot: Snapshot | None = None  # the newest good one when the store was opened
         self._mark = mark
         self._lock = lock
-        self._new_head: Head | None = None
+        self._new_head = journal.EMPTY  # as it will be when the transaction is committed
         self._commits = 0
 
     @contextmanager
@@ -101,15 +104,18 @@ class LiveStore:
 
         Nothing may be awaited within. Raises StoreFailed when the disk refuses; then end the process.
         """
-        self._new_head = None
+        self._new_head = self.head
         try:
             self.connection.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as error:
             raise self.failed(error) from error
+        before = self.connection.total_changes
         try:
             yield self.connection
+            if aside := self._new_head == self.head and self.connection.total_changes != before:
+                self.connection.execute("INSERT OR REPLACE INTO asides VALUES (1, ?)", (self.asides + 1,))
         except BaseException as error:
-            self._new_head = None
+            self._new_head = self.head
             with suppress(sqlite3.Error):  # After an error of the disk SQLite has undone it by itself
                 self.connection.execute("ROLLBACK")
             if type(error) in (sqlite3.OperationalError, sqlite3.DatabaseError):
@@ -119,17 +125,23 @@ class LiveStore:
             self.connection.execute("COMMIT")
         except sqlite3.Error as error:
             raise self.failed(error) from error
-        if self._new_head is not None:
+        if aside or self._new_head != self.head:
             self.head = self._new_head
-            self.mark_head()
+            self.asides += aside
+            self._raise_mark()
         self._commits += 1
 
-    def mark_head(self, *, sync: bool = False) -> None:
-        """Raise the high-water mark to the newest row."""
+    def begin_mark(self) -> None:
+        """Write the first mark."""
+        self._raise_mark()
         try:
-            self._mark.raise_to(self.head)
-            if sync:
-                self._mark.sync()
+            self._mark.sync()
+        except OSError as error:
+            raise self.failed(error) from error
+
+    def _raise_mark(self) -> None:
+        try:
+            self._mark.raise_to(Mark(self.head, self.asides))
         except OSError as error:
             raise self.failed(error) from error
 
@@ -149,14 +161,12 @@ class LiveStore:
 
     def append(self, kind: str, ts_ns: int, payload: bytes, outcome: bytes, said: bytes = b"") -> int:
         """Write a journal row inside the transaction; return its number."""
-        self._new_head = journal.append(
-            self.connection, self._new_head or self.head, kind, ts_ns, payload, outcome, said
-        )
+        self._new_head = journal.append(self.connection, self._new_head, kind, ts_ns, payload, outcome, said)
         return self._new_head.seq
 
     def save_snapshot(self, data: bytes) -> None:
         """Write the state after the row appended last, inside the transaction; forget all but the newest."""
-        head = self._new_head or self.head
+        head = self._new_head
         self.connection.execute("INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?)", (*head, data))
         self.connection.execute(
             "DELETE FROM snapshots WHERE seq NOT IN (SELECT seq FROM snapshots ORDER BY seq DESC LIMIT ?)",
@@ -206,7 +216,7 @@ def open_store(directory: Path, schema: Schema = NO_PARTS) -> LiveStore:
         store.head, store.snapshot = found
         _prepare(store, schema)
         if mark.mark is None:
-            store.mark_head(sync=True)
+            store.begin_mark()
         undo.pop_all()
     return store
 
@@ -253,7 +263,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(path, isolation_level=None, timeout=_BUSY_S)
 
 
-def _checked(directory: Path, mark: Head | None, schema: Schema) -> tuple[Head, Snapshot | None]:
+def _checked(directory: Path, mark: Mark | None, schema: Schema) -> tuple[Head, Snapshot | None]:
     """Return the head of the journal and the newest good snapshot, the chain between them verified.
 
     Reads through a connection that cannot write: closing another would fold the log into the database, and
@@ -261,11 +271,11 @@ def _checked(directory: Path, mark: Head | None, schema: Schema) -> tuple[Head, 
     """
     path = directory / DATABASE
     if not path.exists() or path.stat().st_size == 0:
-        if mark is not None and mark.seq > 0:
-            raise _kept(directory, f"{DATABASE} is gone; the journal had {mark.seq} rows")
+        if mark is not None and mark.head.seq > 0:
+            raise _kept(directory, f"{DATABASE} is gone; the journal had {mark.head.seq} rows")
         return journal.EMPTY, None
     try:
-        if mark is None or mark.seq == 0:
+        if mark is None or mark.head.seq == 0:
             # Killed while it was made: undoing what was half done needs a connection that writes
             with closing(_connect(path)) as connection:
                 connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -276,20 +286,17 @@ def _checked(directory: Path, mark: Head | None, schema: Schema) -> tuple[Head, 
 
 
 def _checked_journal(
-    directory: Path, connection: sqlite3.Connection, mark: Head | None, schema: Schema
+    directory: Path, connection: sqlite3.Connection, mark: Mark | None, schema: Schema
 ) -> tuple[Head, Snapshot | None]:
     version = version_of(connection, directory)
     tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     newest = journal.newest_seq(connection) if "journal" in tables else 0
-    marked = mark.seq if mark is not None else 0
+    marked = mark.head.seq if mark is not None else 0
     if newest == 0 and marked == 0:
         return journal.EMPTY, None
     if version == 0:
         raise JournalDamaged("its version is gone")
-    if mark is None:
-        raise JournalDamaged(f"{MARK} is missing or unreadable, the journal has {newest} rows")
-    if newest < marked:
-        raise JournalDamaged(f"journal: ends at row {newest}, but row {marked} was on the disk")
+    check_mark(connection, mark)
     found = _newest_snapshot(connection)
     # From the snapshot's own row on: it says how far stream and outbox had come
     head = journal.base(connection) if found is None else journal.head_at(connection, found.head.seq - 1)
@@ -300,9 +307,26 @@ def _checked_journal(
         head = Head(entry.seq, entry.hash)
     if head.seq != newest:
         raise JournalDamaged(f"journal: ends at row {head.seq}, should reach {newest}")
-    if journal.head_at(connection, marked) != mark:
-        raise JournalDamaged(f"journal: row {marked} is not the one that was on the disk")
     return head, found
+
+
+def check_mark(connection: sqlite3.Connection, mark: Mark | None) -> None:
+    """Raise JournalDamaged unless a database holds everything up to a mark."""
+    newest = journal.newest_seq(connection)
+    if mark is None:
+        raise JournalDamaged(f"{MARK} is missing or unreadable, the journal has {newest} rows")
+    if newest < mark.head.seq:
+        raise JournalDamaged(f"journal: ends at row {newest}, but row {mark.head.seq} was on the disk")
+    if journal.head_at(connection, mark.head.seq) != mark.head:
+        raise JournalDamaged(f"journal: row {mark.head.seq} is not the one that was on the disk")
+    if mark.asides and (n_asides := asides_of(connection)) < mark.asides:
+        raise JournalDamaged(f"outbox: ends at change {n_asides}, but change {mark.asides} was on the disk")
+
+
+def asides_of(connection: sqlite3.Connection) -> int:
+    """Return how many transactions have changed the store without a row of the journal."""
+    row = connection.execute("SELECT n FROM asides").fetchone()
+    return 0 if row is None else row[0]
 
 
 def _kept(directory: Path, what: str) -> JournalDamaged:
@@ -349,6 +373,7 @@ def _prepare(store: LiveStore, schema: Schema) -> None:
             connection.execute(statement)
         if 0 < version < VERSION:
             schema.upgrade(connection, version)
+        store.asides = asides_of(connection)
         if version != VERSION:
             connection.execute(f"PRAGMA user_version = {VERSION}")
 

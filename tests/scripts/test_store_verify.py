@@ -47,7 +47,7 @@ def test_a_mark_of_another_journal_is_damage(store, tmp_path, capsys):
     writer.store.close()
     (store / "high-water").write_bytes((tmp_path / "other" / "high-water").read_bytes())
     assert run(["monitor", "--verify", str(store)]) == 65
-    assert "high-water is not of this journal" in capsys.readouterr().err.replace("\n", " ")
+    assert "row 1 is not the one that was on the disk" in capsys.readouterr().err.replace("\n", " ")
 
 
 def test_a_place_without_a_store_is_told(tmp_path, capsys):

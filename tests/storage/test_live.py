@@ -146,6 +146,29 @@ def test_a_log_that_lost_its_last_frame_is_noticed(home, tmp_path):
     assert (kept / log.name).read_bytes() == whole[:-100]
 
 
+def test_a_log_that_lost_a_change_beside_the_journal_is_noticed(home, tmp_path):
+    """A mail marked as sent, for one: it would be sent again, unmarked."""
+    store = fill(home, 6)
+    for text in ("pending", "sent"):
+        with store.transaction() as connection:
+            connection.execute("INSERT INTO notes VALUES (?)", (text,))
+    copy = killed_copy(home, tmp_path)
+    store.close()
+    assert reopened(home).asides == 2
+    log = copy / f"{DATABASE}-wal"
+    log.write_bytes(log.read_bytes()[:-100])
+    with pytest.raises(JournalDamaged, match="ends at change 1, but change 2 was on the disk"):
+        open_store(copy, NOTES)
+
+
+def test_a_transaction_that_changes_nothing_is_not_counted(home):
+    store = fill(home, 2)
+    with store.transaction() as connection:
+        connection.execute("SELECT * FROM notes").fetchall()
+    assert store.asides == 0
+    store.close()
+
+
 def test_yesterdays_database_under_todays_mark_is_noticed(home, tmp_path):
     fill(home, 3).close()
     old = (home / DATABASE).read_bytes()

@@ -14,7 +14,7 @@ from monitors import listing, outbox, stream_log
 from monitors.writer import SCHEMA
 from scripts.store_verify import verified
 from storage import journal
-from storage.high_water import HighWater
+from storage.high_water import HighWater, Mark
 from storage.live import DATABASE, MARK, VERSION, open_store, read_only
 from tests.monitors.live_market import at, plan, rows, writer_on
 
@@ -34,7 +34,7 @@ def old_store(home: Path) -> Path:
         raw.executescript(VERSION_1.read_text())
         head = journal.head_at(raw, journal.newest_seq(raw))
     mark = HighWater(home / MARK)
-    mark.raise_to(head)
+    mark.raise_to(Mark(head))
     mark.close()
     return home
 
@@ -53,13 +53,13 @@ def as_version_1(home: Path) -> None:
         for table, columns in ADDED.items():
             for column in columns:
                 raw.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
-        for table in ("journal_base", "stream_kept"):
+        for table in ("journal_base", "stream_kept", "asides"):
             raw.execute(f"DROP TABLE {table}")
         raw.execute("PRAGMA user_version = 1")
         raw.execute("COMMIT")
     (home / MARK).unlink()
     mark = HighWater(home / MARK)
-    mark.raise_to(head)
+    mark.raise_to(Mark(head))
     mark.close()
 
 
