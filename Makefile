@@ -29,11 +29,12 @@ demo: setup  ## run the main job on the built-in synthetic market; results go to
 test: check  ## set up, check, and run all tests on two cores (ARGS="-k word" to choose)
 	$(RUN) -m pytest -n 2 $(ARGS)
 
-nightly: setup  ## every fault point, 10,000 damages, the whole market through the monitor (an hour; prints counts)
-	SMALLCAP_FAULTS=all $(RUN) -m pytest -n 2 -s -p no:randomly tests/faults tests/scripts/test_monitor_market.py $(ARGS)
+nightly: setup  ## every fault point, 10,000 damages, planted faults, long runs of all kinds (closes with counts)
+	SMALLCAP_FAULTS=all $(RUN) -m pytest -n 2 -p no:randomly tests/faults tests/scripts/test_monitor_market.py $(ARGS)
+	SMALLCAP_FAULTS=all $(RUN) -m pytest -n 2 -p no:randomly -m nightly tests $(ARGS)
 
 soak: setup  ## a simulated year of minutes through the monitor: memory, files and tasks must stay flat
-	SMALLCAP_FAULTS=all $(RUN) -m pytest -s tests/faults/soak_year.py $(ARGS)
+	SMALLCAP_FAULTS=all $(RUN) -m pytest tests/faults/soak_year.py $(ARGS)
 
 check: setup  ## ruff, mypy and the direction of imports
 	$(RUN) -m ruff check .

@@ -62,6 +62,13 @@ def test_the_future_cannot_change_the_past(case: tuple[Any, np.ndarray]) -> None
     assert function(later)[:60].tobytes() == function(CLOSE)[:60].tobytes()
 
 
+@pytest.mark.parametrize("name", ["sma", "highest", "lowest", "sd", "efficiency"])
+def test_what_lies_before_its_window_changes_no_bit(name: str) -> None:
+    function, _ = CASES[name]
+    later = function(np.concatenate([CLOSE[:40] * 1e6, CLOSE]))[-N + 10 :]
+    assert later.tobytes() == function(CLOSE)[10:].tobytes()
+
+
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_a_symbol_runs_over_its_traded_bars(case: tuple[Any, np.ndarray]) -> None:
     function, expected = case

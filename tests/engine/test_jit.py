@@ -89,6 +89,18 @@ def test_a_kernel_divides_by_zero_as_numpy_does_compiled_or_not() -> None:
     assert kernel(np.array([1.0, 0.0])) == np.inf
 
 
+@jit.kernel
+def verdicts(value: float) -> tuple[bool, bool, bool]:
+    return np.isnan(value), not value <= 0.1, value > 0.1
+
+
+def test_a_kernel_tells_nan_from_a_number_compiled_or_not() -> None:
+    """Under fastmath none of this holds, and a limit that is compared with NaN fails open."""
+    for function in (verdicts, getattr(verdicts, "py_func", verdicts)):
+        assert [bool(one) for one in function(np.nan)] == [True, True, False]
+        assert [bool(one) for one in function(0.2)] == [False, True, True]
+
+
 class Numbers(NamedTuple):
     factor: float = 2.0
     shift: int = 1
@@ -151,6 +163,8 @@ def test_no_kernel_uses_fastmath_parallel_loops_or_running_sums(path: Path) -> N
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.keyword):
             assert node.arg not in ("fastmath", "parallel"), f"line {node.value.lineno}"
+        if isinstance(node, ast.Constant):
+            assert node.value not in ("fastmath", "parallel"), f"line {node.lineno}"
         if isinstance(node, (ast.Name, ast.Attribute)):
             name = node.id if isinstance(node, ast.Name) else node.attr
             assert name not in ("prange", "fastmath"), f"line {node.lineno}"

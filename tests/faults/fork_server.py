@@ -20,7 +20,7 @@ import structlog
 
 from tests.faults import trial
 
-MODES = {"count": 0, "kill": 1, "power": 2, "nospace": 3, "eio": 4}
+MODES = {"count": 0, "kill": 1, "power": 2, "nospace": 3, "eio": 4, "term": 5}
 DEADLINE_S = 60
 
 
@@ -83,7 +83,7 @@ def _live(shim: ctypes.CDLL, order: dict, writing: int) -> int:
         int(order.get("forever", False)), order.get("seed", 1), trace,
     )  # fmt: skip
     reason = trial.live(store, order["port"], order["recipient"], variant=order.get("variant", 0), told=told)
-    os.write(writing, f"{reason} after {shim.shim_calls()} calls".encode())
+    os.write(writing, f"{reason} after {shim.shim_calls()} calls, fired {shim.shim_fired()}".encode())
     return 0
 
 

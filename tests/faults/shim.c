@@ -6,6 +6,7 @@
  *             it is torn in half, then SIGKILL: what a power cut may leave
  *   NOSPACE   the call writes nothing and fails with ENOSPC; with `forever`, so do all later writes
  *   EIO       the call fails with EIO
+ *   TERM      SIGTERM before the call, which then goes on
  *
  * Not modelled: lost directory entries, and pages reordered within one write.
  */
@@ -23,7 +24,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { COUNT, KILL, POWER, NOSPACE, EIO_ };
+enum { COUNT, KILL, POWER, NOSPACE, EIO_, TERM };
 enum { WRITE = 1, SYNC, TRUNCATE, SEND };
 
 static int armed, mode, forever, trace_fd = -1, fired;
@@ -98,6 +99,7 @@ static int point(int kind, int fd, const char *name, size_t length, off_t offset
         fired = 1;
         if (mode == POWER) undo_half();
         if (mode == KILL || mode == POWER) { kill(getpid(), SIGKILL); pause(); }
+        if (mode == TERM) kill(getpid(), SIGTERM);
         if (mode == NOSPACE && (kind == WRITE || kind == TRUNCATE)) error = ENOSPC;
         if (mode == EIO_) error = EIO;
     }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -151,7 +152,15 @@ def live(store_dir: Path, smtp_port: int, recipient: str, *, variant: int = 0, t
             writer, feed, plan_for(settings), Start("code", "trial"), still, Health(still, 1e9),
             ServiceManager({}), queue_rows=4, tick_s=1e9, parts=parts,
         )  # fmt: skip
-        return await daemon.run()
+        stopped_s: list[float] = []
+
+        def stop() -> None:
+            stopped_s.append(time.monotonic())
+            daemon.stop("SIGTERM")
+
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop)
+        reason = await daemon.run()
+        return f"{reason} within {time.monotonic() - stopped_s[0]:.1f} s" if stopped_s else reason
 
     try:
         return asyncio.run(run())

@@ -165,11 +165,11 @@ async def test_a_fault_that_passes_is_waited_out(server: FaultyServer) -> None:
     "reply", [Reply(hang=True), Reply(200, b"x" * 10_000, drip=True)], ids=["silent", "slow drip"]
 )
 async def test_one_deadline_covers_silence_and_a_slow_drip(server: FaultyServer, reply: Reply) -> None:
-    yahoo = source(server, timeout_s=0.6, patience=Patience(attempts=1))
+    yahoo = source(server, timeout_s=2.0, patience=Patience(attempts=1))
     await yahoo.fetch("AAA")
     answers(server).on_summary = lambda asked, symbol: reply
-    async with asyncio.timeout(20):
-        with pytest.raises(ProviderError, match=r"^Yahoo about BBB: no answer within 0\.6 s$") as caught:
+    async with asyncio.timeout(100):
+        with pytest.raises(ProviderError, match=r"^Yahoo about BBB: no answer within 2 s$") as caught:
             await yahoo.fetch("BBB")
     assert caught.value.failure is Failure.TIMEOUT
 
@@ -178,7 +178,7 @@ async def test_a_server_that_hangs_on_cookie_and_crumb_has_one_deadline_for_both
     server: FaultyServer,
 ) -> None:
     answers(server).on_crumb = lambda asked: Reply(hang=True)
-    error = await failure(server, timeout_s=0.6, patience=Patience(attempts=1))
+    error = await failure(server, timeout_s=2.0, patience=Patience(attempts=1))
     assert error.failure is Failure.TIMEOUT
     assert not any("quoteSummary" in path for path in server.paths())
 

@@ -40,6 +40,19 @@ def test_a_daily_refresh_runs_once_on_every_day_whatever_the_clocks_do(
     assert sum((fires.hour, fires.minute) != (hour, minute) for fires in moments) <= 1
 
 
+@pytest.mark.parametrize("second", [False, True])
+def test_a_time_of_the_hour_that_comes_twice_is_that_of_the_first(second: bool) -> None:
+    trigger = WallClock(Schedule(frequency="daily", time="01:30", timezone="America/New_York"))
+    now = datetime(2026, 11, 1, 6 if second else 5, 10, tzinfo=UTC).astimezone(NEW_YORK)
+    assert now.hour == 1
+    fires = trigger.get_next_fire_time(None, now)
+    assert fires is not None
+    expected = (
+        datetime(2026, 11, 2, 6, 30, tzinfo=UTC) if second else datetime(2026, 11, 1, 5, 30, tzinfo=UTC)
+    )
+    assert fires.astimezone(UTC) == expected
+
+
 def test_weekly_and_monthly_refreshes_keep_to_their_day() -> None:
     start = datetime(2026, 11, 22, 12, tzinfo=NEW_YORK)
     weekly = WallClock(Schedule(frequency="weekly", day="sunday", time="22:30"))
