@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from engine.slab import ActionKind, Bars, Float, Int, Universe
 from feeds.live import FeedStatus, StatusKind
 from feeds.quality import Prices, fault, valid_bars
-from feeds.sessions import iso_day, session_days
+from feeds.sessions import iso_day, session_days, utc_text
 from feeds.split_suspicion import RATIO_MAX, SplitSuspicion, opens_like_split, ratio_words
 
 JUMP = RATIO_MAX + 1.0
@@ -61,7 +61,7 @@ class RowCheck:
         """Return a row (K = 1) without the bars that fail, and word of them; None for a row of the future."""
         ts_ns = int(bars.ts[0])
         if ts_ns > now_ns + FUTURE_NS:
-            detail = f"a row of {np.datetime64(ts_ns, 's')} UTC is {(ts_ns - now_ns) / 1e9:,.0f} s ahead"
+            detail = f"a row of {utc_text(ts_ns)} is {(ts_ns - now_ns) / 1e9:,.0f} s ahead"
             return None, [FeedStatus("quarantined", "", detail)]
         day = int(session_days(bars.ts)[0])
         splits = bars.actions[bars.actions["kind"] == ActionKind.SPLIT]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from engine.errors import DataError
-from engine.slab import Bars, Universe
+from engine.slab import Bars, Int, Universe
 
 
 class MemoryFeed:
@@ -22,6 +22,11 @@ class MemoryFeed:
     @property
     def universe(self) -> Universe:
         return self._universe
+
+    @property
+    def ts(self) -> Int:
+        """int64[T], when each row was known."""
+        return self.bars.ts
 
     @property
     def n_rows(self) -> int:

@@ -51,6 +51,11 @@ def iso_day(day: int) -> str:
     return (_EPOCH + dt.timedelta(days=int(day))).isoformat()
 
 
+def utc_text(ts_ns: int) -> str:
+    """Return a moment to the second, such as 2024-03-11T13:31:00 UTC."""
+    return f"{np.datetime64(int(ts_ns), 'ns').astype('datetime64[s]')} UTC"
+
+
 def wall_to_utc(wall_ns: Int) -> Int:
     """Return UTC ns of New York wall-clock ns. An hour that occurs twice is the later one, an hour that the
     clocks skip is the moment after it."""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from engine.errors import DataError
 from feeds.adjust import Adjustment
@@ -150,11 +150,53 @@ def cached_feed(
     )
 
 
+def fetch_frames(
+    symbols: Sequence[str], first: dt.date, last: dt.date, interval: str, *, cache_dir: StrPath,
+    politeness: Politeness, base_url: str | None, timeout_s: float, clock: Callable[[], float],
+    seed: int,
+) -> tuple[Refresh, dict[str, Any]]:  # fmt: skip
+    """Ask for the bars of an interval, such as 5m, and keep nothing: return what happened, and by symbol the
+    DataFrames of `YahooClient.history`. The rest as for `yahoo_feed`."""
+    folder = Path(cache_dir).expanduser() / "yahoo-private"
+    client = YahooClient(folder, base_url=base_url, timeout_s=timeout_s)
+    kept = _Frames(client, interval)
+    fetcher = _Fetcher(kept, kept, politeness, clock, time.sleep, random.Random(seed))
+    refresh = fetcher.refresh(symbols, day_number(first), day_number(last), 0.0)
+    return refresh, kept.frames
+
+
+class _Source(Protocol):
+    def history(self, symbol: str, start: dt.date, end: dt.date) -> Any: ...
+
+
+class _Keeper(Protocol):
+    def find(self, symbol: str) -> Entry | None: ...
+    def store(self, symbol: str, frame: Any, entry: Entry) -> bool: ...
+
+
+class _Frames:
+    """Bars of an interval, and a cache that begins empty and forgets."""
+
+    def __init__(self, client: YahooClient, interval: str) -> None:
+        self._client, self._interval = client, interval
+        self.frames: dict[str, Any] = {}
+
+    def history(self, symbol: str, start: dt.date, end: dt.date) -> Any:
+        return self._client.history(symbol, start, end, self._interval)
+
+    def find(self, symbol: str) -> Entry | None:
+        return None
+
+    def store(self, symbol: str, frame: Any, entry: Entry) -> bool:
+        self.frames[symbol] = frame
+        return False
+
+
 class _Fetcher:
     """Brings the cache up to date. Gives up on all that is left once Yahoo has plainly stopped answering."""
 
     def __init__(
-        self, client: YahooClient, cache: YahooCache, politeness: Politeness, clock: Callable[[], float],
+        self, client: _Source, cache: _Keeper, politeness: Politeness, clock: Callable[[], float],
         sleep: Callable[[float], None], rng: random.Random,
     ) -> None:  # fmt: skip
         self._client = client

@@ -1,4 +1,4 @@
-"""One request for daily bars to Yahoo through yfinance, and what its failures mean.
+"""One request for bars to Yahoo through yfinance, and what its failures mean.
 
 Traps of yfinance 1.7 that this module stands between: `auto_adjust` is on by default; a failed reply to a
 range in the past is kept in an in-process cache and served again on the next attempt; rate limits are not
@@ -35,7 +35,7 @@ class NoData(Exception):
 
 
 class YahooClient:
-    """Fetches daily bars. Safe to use from several threads.
+    """Fetches bars. Safe to use from several threads.
 
     private_dir: folder for yfinance's cookies, made accessible to this user alone: they are pickles.
     base_url: server to ask instead of Yahoo, for tests and mirrors.
@@ -62,9 +62,10 @@ class YahooClient:
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
 
-    def history(self, symbol: str, start: dt.date, end: dt.date) -> Any:
+    def history(self, symbol: str, start: dt.date, end: dt.date, interval: str = "1d") -> Any:
         """Return a DataFrame of the sessions from `start` to `end`, both included, unadjusted but for splits.
 
+        interval: 1d, or 1m, 5m, 15m, 1h; the index is then when a bar begins, in exchange time.
         Columns: Open, High, Low, Close, Adj Close, Volume, Dividends, Stock Splits. Rows without prices are
         kept. Raises RateLimited, YahooError or NoData.
         """
@@ -77,7 +78,7 @@ class YahooClient:
         ticker._tz = _EXCHANGE_ZONE  # else yfinance asks for it first, at the price of a second request
         try:
             frame = ticker.history(
-                start=start, end=end + dt.timedelta(days=1), interval="1d", auto_adjust=False,
+                start=start, end=end + dt.timedelta(days=1), interval=interval, auto_adjust=False,
                 actions=True, keepna=True, timeout=self._timeout_s,
             )  # fmt: skip
         except YFRateLimitError:

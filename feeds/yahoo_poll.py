@@ -1,7 +1,7 @@
 """Yahoo's daily bars as a live feed: after each session it is asked until the session's row can be given.
 
-1. A row is given once: when every symbol was answered about, or after `PATIENCE_S` when most were. What comes
-   of that session later is told as `late` and changes nothing.
+1. A row is given once: when every symbol was answered about, or after `Pace.patience_s` when most were. What
+   comes of that session later is told as `late` and changes nothing.
 2. Prices are raw, with splits and dividends as actions on their day: what a desk sees that lives through
    them. Yahoo states all prices in today's shares; they are brought back by the splits it states.
 3. It goes through the cache, batches, waits and checks of `feeds.yahoo`, in a thread; a failing Yahoo is told
@@ -26,6 +26,8 @@ from engine.slab import NO_ACTIONS, Bars, Universe
 from feeds.live import FeedEvent, FeedStatus, LiveRow
 from feeds.live_check import RowCheck
 from feeds.live_hours import Session, TradingDay
+from feeds.live_intervals import Intervals
+from feeds.memory import MemoryFeed
 from feeds.panel import PanelFeed
 from feeds.sessions import session_days
 from feeds.threads import in_daemon_thread
@@ -34,8 +36,6 @@ from feeds.yahoo_cache import YahooCache, date_of
 
 SOURCE = "yahoo_poll"
 SETTLE_S = 900.0  # after the close until Yahoo's daily bar is final
-PATIENCE_S = 1_800.0  # of asking, for symbols without an answer
-RETRY_S, RETRY_S_MAX = 60.0, 900.0  # between rounds of asking, times 0.5 to 1.5
 PRIMING_DAYS = 60  # calendar days before the first row, for the checks that need a past
 _SLICE_S = 30.0  # of a wait: shorter than any watchdog's patience
 _SLAB_ROWS = 256
@@ -51,10 +51,19 @@ class YahooSettings(NamedTuple):
     ttl_hours: float = 24.0  # of cached bars of sessions that are long over
 
 
+class Pace(NamedTuple):
+    """When the bars of an interval are asked for."""
+
+    settle_s: float = SETTLE_S  # after its end
+    patience_s: float = 1_800.0  # of asking, for symbols without an answer
+    retry_s: float = 60.0  # between rounds of asking, doubled each time up to the next, times 0.5 to 1.5
+    retry_s_max: float = 900.0
+
+
 class Answer(NamedTuple):
     """What a round of asking brought: bars, None for none of any symbol, and who was not answered about."""
 
-    history: PanelFeed | None
+    history: PanelFeed | MemoryFeed | None
     refresh: Refresh
 
     @property
@@ -70,6 +79,8 @@ class YahooPoll:
     Raises DataError for symbols that Yahoo cannot know.
     """
 
+    pace = Pace()
+
     def __init__(
         self, universe: Universe, start: dt.date, settings: YahooSettings, clock: Clock, *,
         seed: int | None = None,
@@ -80,10 +91,10 @@ class YahooPoll:
         self._settings = settings
         self._clock = clock
         self._rng = random.Random(seed)
-        self._trading = TradingDay(clock.now_ns())
+        self._trading: TradingDay | Intervals = TradingDay(clock.now_ns())
         self._alive_s: float | None = None
         self._unknown: dict[int, set[str]] = {}  # ts -> symbols that nothing was known of when it was given
-        self._stated: set[tuple[int, int, int]] = set()  # actions known: ts, column, kind
+        self._stated: set[tuple[int, int, int]] = set()  # actions known: day, column, kind
         self._asked = sorted({*universe.symbols, *filter(None, [universe.benchmark])})
         for symbol in self._asked:
             YahooCache(settings.cache_dir / "yahoo").path(symbol)
@@ -97,7 +108,7 @@ class YahooPoll:
         given_ns, done_ns = after_ts_ns, 0  # newest row given; newest session that is done with
         connected = False
         while True:
-            session = self._trading.last_closed(self._clock.now_ns(), _ns(SETTLE_S))
+            session = self._trading.last_closed(self._clock.now_ns(), _ns(self.pace.settle_s))
             if session.close_ns <= done_ns:
                 if not connected:
                     connected = True
@@ -116,7 +127,8 @@ class YahooPoll:
             async for event in self.rows(answer, given_ns, session.close_ns, prime=not done_ns):
                 if isinstance(event, LiveRow):
                     given_ns = int(event.bars.ts[0])
-                    live = connected and given_ns == session.close_ns
+                    newest = self._trading.last_closed(self._clock.now_ns(), _ns(self.pace.settle_s))
+                    live = connected and given_ns == newest.close_ns
                     event = event._replace(backfilled=not live)
                 yield event
             done_ns = session.close_ns
@@ -128,15 +140,16 @@ class YahooPoll:
         """
         first = self._first_day(after_ts_ns)
         began_s, rounds = self._clock.monotonic_s(), 0
-        not_before_ns = session.close_ns + _ns(SETTLE_S)
+        not_before_ns = session.close_ns + _ns(self.pace.settle_s)
         while True:
             answer, trouble = await self._ask(first, session, not_before_ns)
-            patient = self._clock.monotonic_s() - began_s < PATIENCE_S
+            patient = self._clock.monotonic_s() - began_s < self.pace.patience_s
             if not trouble or (answer is not None and not patient):
                 break
             if not rounds:
                 yield FeedStatus("down", "", f"{trouble}; it is asked again")
-            await self.wait(min(RETRY_S_MAX, RETRY_S * 2.0 ** min(rounds, 10)) * self._rng.uniform(0.5, 1.5))
+            wait_s = min(self.pace.retry_s_max, self.pace.retry_s * 2.0 ** min(rounds, 10))
+            await self.wait(wait_s * self._rng.uniform(0.5, 1.5))
             rounds += 1
             if answer is not None and not answer.unanswered:
                 not_before_ns = self._clock.now_ns()  # What was answered does not hold the session yet
@@ -158,18 +171,21 @@ class YahooPoll:
             n_asked, (symbol, why) = len(self._asked), next(iter(unanswered.items()))
             trouble = f"no answer about {len(unanswered)} of {n_asked} symbols, {symbol} first: {why}"
             return (answer if 2 * len(unanswered) < n_asked else None), trouble
+        return answer, self._lacking(answer, session)
+
+    def _lacking(self, answer: Answer, session: Session) -> str:
+        """Return what an answer about every symbol does not hold yet, "" for nothing."""
         if answer.history is None:
             raise DataError(f"Yahoo knows none of the {len(self._asked)} symbols, {self._asked[0]} first")
-        if answer.history.ts[-1] < session.close_ns:
-            return answer, f"no bar of {date_of(session.day)} yet"
-        return answer, ""
+        return "" if answer.history.ts[-1] >= session.close_ns else f"no bar of {date_of(session.day)} yet"
 
     async def rows(
         self, answer: Answer, after_ts_ns: int, until_ns: int, *, prime: bool = False
     ) -> AsyncIterator[FeedEvent]:
         """Yield the checked rows of an answer after one moment up to another, and after each word of what was
         refused in it. prime: let the checks see what was before."""
-        assert answer.history is not None
+        if answer.history is None:
+            return
         for status in await self._late(answer.history):
             yield status
         overlooked: list[NDArray[np.void]] = []  # stated since their row was given: they come with the next
@@ -188,11 +204,15 @@ class YahooPoll:
                 row, told = self.check.take(bars, self._clock.now_ns())
                 if ts_ns <= after_ts_ns or row is None:
                     continue
-                if answer.unanswered:
-                    self._unknown = {ts_ns: set(answer.unanswered)}
+                self._note_unknown(bars, answer)
                 yield LiveRow(row, SOURCE, backfilled=True)
                 for status in told:
                     yield status
+
+    def _note_unknown(self, bars: Bars, answer: Answer) -> None:
+        """Remember of whom a row is given without knowing anything."""
+        if answer.unanswered:
+            self._unknown = {int(bars.ts[0]): set(answer.unanswered)}
 
     async def actions(self, session: Session, after_ts_ns: int) -> tuple[NDArray[np.void], str]:
         """Ask once for the splits and dividends of a session that is just over, for a row from elsewhere.
@@ -222,8 +242,8 @@ class YahooPoll:
         self._alive_s = self._clock.monotonic_s()
 
     def _next_due_ns(self) -> int:
-        following = self._trading.current_or_next(self._clock.now_ns(), _ns(SETTLE_S))
-        return following.close_ns + _ns(SETTLE_S)
+        settle_ns = _ns(self.pace.settle_s)
+        return self._trading.current_or_next(self._clock.now_ns(), settle_ns).close_ns + settle_ns
 
     def _first_day(self, after_ts_ns: int) -> dt.date:
         if after_ts_ns <= 0:
@@ -251,15 +271,17 @@ class YahooPoll:
 
     def _newly_stated(self, bars: Bars) -> NDArray[np.void]:
         """Return the actions of a row that no answer has held before."""
-        new = []
+        if len(bars.actions) == 0:
+            return bars.actions
+        new, day = [], int(session_days(bars.ts)[0])  # Another answer may have an earlier row of the session
         for action in bars.actions:
-            key = int(bars.ts[0]), int(action["symbol"]), int(action["kind"])
+            key = day, int(action["symbol"]), int(action["kind"])
             if key not in self._stated:
                 self._stated.add(key)
                 new.append(action)
         return np.array(new, bars.actions.dtype)
 
-    async def _late(self, history: PanelFeed) -> Sequence[FeedStatus]:
+    async def _late(self, history: PanelFeed | MemoryFeed) -> Sequence[FeedStatus]:
         """Return word of bars that have come since their row was given without them."""
         found: list[FeedStatus] = []
         if not self._unknown:
@@ -271,9 +293,13 @@ class YahooPoll:
                 for symbol in sorted(waiting & set(self.universe.symbols)):
                     if not np.isnan(bars.close[row, self.universe.symbols.index(symbol)]):
                         waiting.discard(symbol)
-                        detail = f"its bar of {date_of(int(session_days(bars.ts[row : row + 1])[0]))} came"
+                        detail = f"its bar of {self._named(int(bars.ts[row]))} came"
                         found.append(FeedStatus("late", symbol, f"{detail} after the row was given"))
         return found
+
+    def _named(self, ts_ns: int) -> str:
+        """Return how people name the bar that ends at a moment."""
+        return str(date_of(int(session_days(np.array([ts_ns]))[0])))
 
     def _in_universe(self, slab: Bars, given: Universe) -> Bars:
         """Return a slab of other columns as one of the feed's, and of its benchmark."""

@@ -26,6 +26,7 @@ SERVICE = "Yahoo"
 # Pages about companies. What /v8/ says of prices yfinance tells apart itself; a 404 is usual for cookies.
 _PAGES = ("/v10/", "/ws/")
 _CRUMB = "/v1/"
+_CHARTS, _HEAD_BYTES = "/v8/finance/chart/", 1_000
 
 
 class YahooSession(requests.Session[requests.Response]):
@@ -99,6 +100,9 @@ class YahooSession(requests.Session[requests.Response]):
             assert error is not None
             self._limit.hold(min(error.retry_after_s or 0.0, 60.0))
             raise error
+        if status == 200 and path.startswith(_CHARTS) and b'"chart"' not in response.content[:_HEAD_BYTES]:
+            # yfinance would take it for a symbol without prices
+            raise ProviderError(Failure.MALFORMED, SERVICE, "an answer that is no chart")
 
 
 class _YahooData(YfData):  # type: ignore[misc]

@@ -21,6 +21,7 @@ from engine.clock import Clock
 from engine.slab import Bars, Float, Universe
 from feeds.live import FeedEvent, FeedStatus, LiveRow
 from feeds.live_check import RowCheck
+from feeds.sessions import utc_text
 from monitors.bodies import Bar
 from monitors.curve import ClientKeys
 from monitors.subscriber import Notice, StreamError, Subscriber
@@ -123,7 +124,7 @@ class BarFeed:
             self._ts_ns = message.ts_ns
             self._row = np.full((5, 1, len(self.universe)), np.nan)
         elif message.ts_ns < self._ts_ns or self._row is None:
-            return [FeedStatus("late", bar.symbol, f"a bar of {np.datetime64(message.ts_ns, 's')} UTC")]
+            return [FeedStatus("late", bar.symbol, f"a bar of {utc_text(message.ts_ns)}")]
         for field, name in enumerate(_FIELDS):
             self._row[field, 0, self._place[bar.symbol]] = getattr(bar, name)
         if not np.isnan(self._row[3]).any():

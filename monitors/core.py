@@ -209,8 +209,9 @@ class LiveCore:
         for kind in _KINDS:
             machine.loop.bus.subscribe(kind, self._events.append)
         plain = msgspec.structs.asdict(plan)
-        if not plan.trade_from:
-            del plain["trade_from"]  # So that journals from before it was there are decided as they were
+        for name, usual in (("trade_from", ""), ("interval", "1d")):
+            if plain[name] == usual:
+                del plain[name]  # So that journals from before it was there are decided as they were
         self._config_hash = hashlib.sha256(msgspec.msgpack.encode(plain)).hexdigest()[:16]
 
     def _change_to(self, plan: Plan) -> None:

@@ -57,6 +57,7 @@ class Plan(Struct, frozen=True):
     positions: tuple[tuple[str, float, float, str], ...] | None = (
         None  # symbol, shares, cost, sector: watched
     )
+    interval: str = "1d"  # of the bars: a state of one is none of another
     trade_from: str = ""  # an ISO date, LIVE, or "" for the first row: until then signals buy nothing
 
 

@@ -42,6 +42,14 @@ class FeedName(StrEnum):
     ZMQ = "zmq"
 
 
+class Interval(StrEnum):
+    MINUTE = "1m"
+    MINUTES_5 = "5m"
+    MINUTES_15 = "15m"
+    HOUR = "1h"
+    DAY = "1d"
+
+
 @app.command(epilog=f"{GLOBALS} {EXIT_CODES} {MONITOR_CODES}")
 def monitor(
     context: typer.Context,
@@ -49,6 +57,9 @@ def monitor(
         FeedName,
         typer.Option("--feed", help="Where bars come from. replay: the history of --data, or synthetic."),
     ] = FeedName.REPLAY,
+    interval: Annotated[
+        Interval, typer.Option("--interval", help="Of the bars of --feed yahoo; only whole bars are given.")
+    ] = Interval.DAY,
     speed: Annotated[
         str,
         typer.Option(metavar="X|max", help="Of a replay: multiple of real time; 86400 is a day per second."),
@@ -128,6 +139,7 @@ def monitor(
         speed=_speed(speed),
         positions=positions,
         trade_from=trade_from,
+        interval=interval.value,
         store=store,
         replay_journal=replay_journal,
         verify=verify,

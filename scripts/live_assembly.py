@@ -38,6 +38,7 @@ from strategies import registry
 if TYPE_CHECKING:
     from strategies.base import Strategy
 
+_COUNT_MAX = 1_000_000  # of what settings count
 DECIDING = ("risk_management", "backtest", "monitoring", "strategy_weights")  # sections of the settings
 
 
@@ -50,6 +51,7 @@ class MonitorRequest:
     speed: float | None = None  # None: as fast as possible
     positions: Path | None = None
     trade_from: str | None = None  # an ISO date; None: the feed's own
+    interval: str = "1d"  # of Yahoo's bars
     store: Path | None = None
     replay_journal: Path | None = None
     verify: Path | None = None
@@ -64,6 +66,7 @@ def make_plan(request: MonitorRequest, settings: Settings, universe: Universe) -
         asked.strategies, asked.params, asked.strategy_modules, settings.strategy_weights
     )
     weights = normalised_weights(strategies, settings.strategy_weights)
+    settings = in_bars(settings, request.interval)
     config = desk_config(settings, mode=asked.mode, capital=asked.capital)
     membership = universe.membership
     plain = settings_as_dict(settings)
@@ -85,6 +88,28 @@ def make_plan(request: MonitorRequest, settings: Settings, universe: Universe) -
         facts=_facts(asked, settings, universe, strategies),
         positions=_positions(request.positions),
         trade_from=trade_from,
+        interval=request.interval,
+    )
+
+
+def in_bars(settings: Settings, interval: str) -> Settings:
+    """Return settings whose sessions are counted in bars of an interval: what the desk counts is rows."""
+    if interval == "1d":
+        return settings
+    from feeds.live_intervals import Intervals
+    from feeds.yahoo_minutes import MINUTES
+
+    n, replace = Intervals(MINUTES[interval]).per_session, msgspec.structs.replace
+    risk, account = settings.risk_management, settings.backtest
+    after = account.delist_after_sessions
+    return replace(
+        settings,
+        risk_management=replace(
+            risk,
+            rearm_sessions=min(n * risk.rearm_sessions, _COUNT_MAX),
+            signal_ttl=min(n * risk.signal_ttl, _COUNT_MAX),
+        ),
+        backtest=replace(account, delist_after_sessions=after and min(n * after, _COUNT_MAX)),
     )
 
 

@@ -16,7 +16,8 @@ from scripts.console import note
 from scripts.sources import open_feed, wanted_symbols
 
 if TYPE_CHECKING:
-    from feeds.yahoo_poll import YahooPoll
+    from feeds.yahoo_minutes import YahooMinutes
+    from feeds.yahoo_poll import YahooPoll, YahooSettings
     from scripts.live_assembly import MonitorRequest
 
 WARM_UP_DAYS = 730  # without --start: every strategy has its past, a year of sessions
@@ -25,6 +26,8 @@ WARM_UP_DAYS = 730  # without --start: every strategy has its past, a year of se
 def open_live_feed(request: MonitorRequest, settings: Settings, clock: Clock) -> tuple[LiveFeed, str]:
     """Return the feed of the options, and one line that says what it is."""
     asked = request.history
+    if request.interval != "1d" and request.feed != "yahoo":
+        raise UsageError(f"--interval goes with --feed yahoo; {request.feed} gives the bars that it has")
     if request.feed == "replay":
         from feeds.replay import ReplayFeed
 
@@ -34,6 +37,9 @@ def open_live_feed(request: MonitorRequest, settings: Settings, clock: Clock) ->
         if value is not None:
             raise UsageError(f"{option} goes with --feed replay; {request.feed} brings its own bars")
     if request.feed == "yahoo":
+        if request.interval != "1d":
+            feed = _yahoo_minutes(asked, settings, clock, request.interval)
+            return feed, f"Yahoo's {request.interval} bars, after each of them"
         return _yahoo(asked, settings, clock), "Yahoo's daily bars, after each session"
     if request.feed == "yahoo-stream":
         from feeds.http import checked_base_url
@@ -66,15 +72,38 @@ def _zmq(asked: BacktestRequest, settings: Settings, clock: Clock) -> tuple[Live
 
 
 def _yahoo(asked: BacktestRequest, settings: Settings, clock: Clock) -> YahooPoll:
-    from feeds.yahoo import Politeness
-    from feeds.yahoo_poll import YahooPoll, YahooSettings
+    from feeds.yahoo_poll import YahooPoll
 
-    sources = settings.data_sources
     start = day(asked.start, "--start")
     if start is None:
         start = dt.datetime.fromtimestamp(clock.now_ns() / 1e9, dt.UTC).date()
         start -= dt.timedelta(days=WARM_UP_DAYS)
         note(f"no --start: a new store begins with Yahoo's bars from {start} on")
+    return YahooPoll(_universe(asked), start, _asking(settings), clock)
+
+
+def _yahoo_minutes(asked: BacktestRequest, settings: Settings, clock: Clock, interval: str) -> YahooMinutes:
+    from feeds.yahoo_minutes import MINUTES, YahooMinutes, first_day
+
+    universe, asking = _universe(asked), _asking(settings)
+    batches = -(-len(universe) // asking.politeness.batch)
+    if batches * asking.politeness.pause_s > 30.0 * MINUTES[interval]:
+        raise UsageError(
+            f"--interval {interval}: asking Yahoo about {len(universe):,} symbols takes longer than half of"
+            " it; name fewer symbols or a longer interval"
+        )
+    start = day(asked.start, "--start")
+    if start is None:
+        start = first_day(interval, clock.now_ns())
+        note(f"no --start: a new store begins with Yahoo's {interval} bars from {start} on, all it keeps")
+    return YahooMinutes(universe, start, asking, clock, interval)
+
+
+def _asking(settings: Settings) -> YahooSettings:
+    from feeds.yahoo import Politeness
+    from feeds.yahoo_poll import YahooSettings
+
+    sources = settings.data_sources
     politeness = Politeness(
         batch=sources.yahoo_batch_size,
         attempts=sources.retries + 1,
@@ -82,13 +111,12 @@ def _yahoo(asked: BacktestRequest, settings: Settings, clock: Clock) -> YahooPol
         wait_max_s=sources.backoff_seconds_max,
         pause_s=sources.yahoo_pause_seconds,
     )
-    asking = YahooSettings(
+    return YahooSettings(
         Path(settings.storage.price_cache_dir),
         politeness,
         base_url=sources.yahoo_url,
         timeout_s=sources.timeout_seconds,
     )
-    return YahooPoll(_universe(asked), start, asking, clock)
 
 
 def _universe(asked: BacktestRequest) -> Universe:

@@ -340,8 +340,13 @@ class _WatchedRelay(Relay):
 
 
 def _require_same_universe(writer: Writer, plan: Plan) -> None:
-    """Say it in the user's words when a store is of another universe."""
+    """Say it in the user's words when a store is of another universe, or of other bars."""
     running = writer.core.plan
+    if running is not None and running.interval != plan.interval:
+        raise DataError(
+            f"{writer.store.directory}: was begun with {running.interval} bars, now {plan.interval};"
+            " use another --store"
+        )
     if running is not None and running.symbols != plan.symbols:
         raise DataError(
             f"{writer.store.directory}: was begun with other symbols ({len(running.symbols):,}, now"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qsl
 from zoneinfo import ZoneInfo
 
 NEW_YORK = ZoneInfo("America/New_York")
@@ -75,6 +76,7 @@ class Yahoo:
         self.url = url
         self.answer: Answer = lambda symbol, n: (404, NOT_FOUND)
         self.asked: Counter[str] = Counter()
+        self.queries: dict[str, dict[str, str]] = {}  # newest by symbol
         self.release = threading.Event()  # answers that hang wait for it
 
     def hang(self, symbol: str, n: int) -> tuple[int, bytes]:
@@ -86,7 +88,7 @@ class Yahoo:
 def yahoo_server() -> Iterator[Yahoo]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            path = self.path.partition("?")[0]
+            path, _, query = self.path.partition("?")
             if not path.startswith("/v8/finance/chart/"):
                 self._send(404, b"")
                 return
@@ -94,6 +96,7 @@ def yahoo_server() -> Iterator[Yahoo]:
             with lock:
                 yahoo.asked[symbol] += 1
                 n = yahoo.asked[symbol]
+                yahoo.queries[symbol] = dict(parse_qsl(query))
             self._send(*yahoo.answer(symbol, n))
 
         def _send(self, status: int, body: bytes) -> None:

@@ -150,6 +150,12 @@ def test_positions_are_watched(home, data, capsys):
         (["--speed", "fast"], 2, "--speed must be a number > 0 or max"),
         (["--speed", "-3"], 2, "--speed"),
         (["--feed", "yahoo", "--speed", "2"], 2, "--speed goes with --feed replay"),
+        (["--interval", "5m"], 2, "--interval goes with --feed yahoo"),
+        (
+            ["--feed", "yahoo", "--interval", "5m", "--symbol", "A", "--start", "2020-01-02"],
+            65,
+            "for 60 days",
+        ),
         (["--strategies", "trond"], 2, "did you mean trend"),
         (["--trade-from", "soon"], 2, "--trade-from must be a date such as 2020-01-31, was 'soon'"),
         (["--trade-from", "2024-01-02", "--positions", "p.csv"], 2, "watched, not traded"),

@@ -6,12 +6,17 @@ import time
 import numpy as np
 import pytest
 
-from feeds.sessions import iso_day, trading_hours
+from config import Settings
+from engine.clock import SystemClock
+from feeds.sessions import day_number, iso_day, trading_hours
 from scripts.cli import run
+from scripts.live_assembly import in_bars
+from tests.feeds.yahoo_minutes_server import minutes
 from tests.feeds.yahoo_server import chart, yahoo_server
 
 SYMBOLS = ("AAAA", "BBBB", "CCCC")
 N_SESSIONS = 100
+COMMAND = ["monitor", "--feed", "yahoo", "--symbol", ",".join(SYMBOLS), "--strategies", "trend"]
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # yfinance 1.7 on pandas 3.1
 
@@ -46,8 +51,7 @@ def yahoo(tmp_path, monkeypatch):
 
 
 def monitor(yahoo, capsys, *options):
-    command = ["monitor", "--feed", "yahoo", "--symbol", ",".join(SYMBOLS), "--strategies", "trend"]
-    code = run([*command, "--start", yahoo.days[0], "--store", "store", "--once", "--json", *options])
+    code = run([*COMMAND, "--start", yahoo.days[0], "--store", "store", "--once", "--json", *options])
     printed = capsys.readouterr()
     assert code == 0, printed.err
     return json.loads(printed.out)["counts"]
@@ -67,3 +71,32 @@ def test_history_is_traded_from_a_day_that_is_asked_for(yahoo, capsys):
     assert counts["fills"] > 0
     whole = monitor(yahoo, capsys, "--trade-from", yahoo.days[0], "--store", "whole")
     assert whole["fills"] > counts["fills"]
+
+
+def test_bars_of_minutes_are_watched_in_a_store_of_their_own(yahoo, capsys):
+    day = yahoo.days[-1]
+    yahoo.answer = minutes(yahoo, SystemClock(), lambda symbol, begin_s: 20.0 + begin_s % 3_600 / 1_000)
+    counts = monitor(yahoo, capsys, "--interval", "15m", "--start", day)
+    hours = trading_hours(day_number(day), day_number(day))
+    assert counts["rows"] == (hours.closes[0] - hours.opens[0]) // (900 * 10**9)
+    assert "orders" not in counts
+    assert run(["monitor", "--replay-journal", "store", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["identical"]
+    yahoo.answer = lambda symbol, n: (200, chart(symbol, waves(symbol, yahoo.days)))
+    assert run([*COMMAND, "--start", yahoo.days[0], "--store", "store", "--once"]) == 65
+    assert "was begun with 15m bars, now 1d; use another --store" in capsys.readouterr().err
+
+
+def test_more_symbols_than_can_be_asked_about_in_time_are_refused(yahoo, capsys):
+    names = ",".join(f"N{i}" for i in range(1_600))
+    assert run(["monitor", "--feed", "yahoo", "--interval", "1m", "--symbol", names]) == 2
+    assert "about 1,600 symbols takes longer than half of it" in capsys.readouterr().err
+
+
+def test_what_counts_sessions_counts_them_in_bars():
+    settings = Settings()
+    minutes = in_bars(settings, "5m")
+    assert minutes.backtest.delist_after_sessions == 78 * settings.backtest.delist_after_sessions
+    assert minutes.risk_management.signal_ttl == 78 * settings.risk_management.signal_ttl
+    assert minutes.risk_management.rearm_sessions == 78 * settings.risk_management.rearm_sessions
+    assert in_bars(settings, "1d") is settings
