@@ -38,6 +38,7 @@ from benchmarks import machine, market
 from config import Settings
 from engine import events
 from engine.clock import SystemClock
+from engine.garbage import uncollected
 from engine.slab import Bars
 from feeds.live import LiveRow
 from monitors import stream_log, wire
@@ -45,8 +46,9 @@ from monitors.batches import Encoder
 from monitors.core import LiveCore
 from monitors.inputs import Readings
 from monitors.publisher import BarSource, Publisher
+from monitors.stream_log import StreamRow
 from monitors.subscriber import QUEUE_PACKETS, SOCKET_BYTES
-from monitors.writer import SCHEMA, Writer, uncollected
+from monitors.writer import SCHEMA, Writer
 from scripts.live_assembly import MonitorRequest, assemble, make_plan
 from storage.live import LiveStore, open_store, read_only
 from strategies import registry
@@ -109,18 +111,23 @@ def _input(bars: Bars, row: int) -> tuple[LiveRow, Readings]:
 
 def _take(given: LiveRow, readings: Readings, writer: Writer, publisher: Publisher) -> dict[str, Any]:
     """Do what the daemon does with a row; return when each stage was reached, and its signals."""
+    reached = {}
+
+    def publish(rows: Sequence[StreamRow]) -> None:
+        reached["committed"] = time.monotonic()
+        signals = [row for row in rows if row.family == "signal"]
+        publisher.publish(signals)
+        reached["published"] = time.monotonic()
+        publisher.publish([row for row in rows if row.family != "signal"])
+
     start = time.monotonic()
     with uncollected():
-        taken = writer.take(given, readings)
-        committed = time.monotonic()
-        signals = [row for row in taken.rows if row.family == "signal"]
-        publisher.publish(signals)
-        published = time.monotonic()
-        publisher.publish([row for row in taken.rows if row.family != "signal"])
+        taken = writer.take(given, readings, publish)
+    signals = [row for row in taken.rows if row.family == "signal"]
     return {
-        "start": start, "committed": committed - start, "published": published - start,
+        "start": start, **{stage: moment - start for stage, moment in reached.items()},
         "signals": sum(row.count for row in signals),
-        "family_seq": signals[0].last_family_seq if signals else 0,
+        "family_seq": signals[-1].last_family_seq if signals else 0,
     }  # fmt: skip
 
 

@@ -26,12 +26,13 @@ from config import SettingsError
 from engine.clock import Clock
 from engine.errors import DataError, SmallcapError
 from engine.events import Batch
+from engine.garbage import uncollected
 from feeds.live import FeedEvent, FeedStatus, LiveFeed, LiveRow
 from monitors.health import Health, JumpDetector
 from monitors.inputs import Input, Plan, Readings, Start, Stop, Tick
 from monitors.notify import ServiceManager
 from monitors.stream_log import StreamRow
-from monitors.writer import Taken, Writer, uncollected
+from monitors.writer import Taken, Writer
 from storage import commands
 from storage.commands import Command
 from storage.journal import JournalDamaged
@@ -265,9 +266,8 @@ class Daemon:
         )
         self._lag_worst_s = 0.0
         with uncollected():
-            taken = self._writer.take(given, readings)
-            if self._parts.publisher is not None and taken.rows:
-                self._parts.publisher.publish(taken.rows)
+            publisher = self._parts.publisher
+            taken = self._writer.take(given, readings, publisher.publish if publisher is not None else None)
         if self._parts.wake_relay is not None and taken.outcome.transitions:
             self._parts.wake_relay.set()
         self._health.commit_s = self._clock.monotonic_s() - began_s

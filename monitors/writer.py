@@ -1,18 +1,17 @@
 """The one writer: an input becomes a journal row, and everything it causes, in one transaction.
 
-    BEGIN  core.apply  journal  stream  outbox  listing  (snapshot)  COMMIT  high-water mark
+    BEGIN  core.apply  stream  outbox  journal  listing  COMMIT  high-water mark  send  (snapshot)
 
-1. Nothing leaves the process before the commit that it belongs to: `take` returns what may be sent.
+1. Nothing leaves the process before the commit that it belongs to, and then everything at once: what can be
+   done later is done later.
 2. Starting is recovering: the newest snapshot, then the rows after it through the same core.
 3. An exception out of `take` leaves the core in an unknown state: the process must end, and start again.
 """
 
 from __future__ import annotations
 
-import gc
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from engine.errors import DataError
@@ -35,6 +34,9 @@ def _upgrade(connection: sqlite3.Connection, version: int) -> None:
 
 
 SCHEMA = Schema((*stream_log.SCHEMA, *outbox.SCHEMA, *listing.SCHEMA), _upgrade, said.checked)
+
+
+Send = Callable[[Sequence[StreamRow]], None]
 
 
 class Taken(NamedTuple):
@@ -73,17 +75,22 @@ class Writer:
                 raise DataError(different(entry))
             n += 1
         self._since_snapshot = n
+        if self.core.plan is not None:
+            self._encoder = self._new_encoder()
         return n
 
-    def take(self, given: Input, readings: Readings) -> Taken:
-        """Journal an input and do what follows from it. Raises StoreFailed, and whatever the core raises."""
+    def take(self, given: Input, readings: Readings, send: Send | None = None) -> Taken:
+        """Journal an input and do what follows from it; `send` is called with what may be published.
+
+        Raises StoreFailed, and whatever the core raises.
+        """
         given = self.core.admit(given)
         payload = inputs.encode(given, readings)
         with self.store.transaction() as connection:
             seq = self.store.head.seq + 1
             outcome = self.core.apply(given, readings)
             if isinstance(given, Plan):
-                self._encoder = None
+                self._encoder = self._new_encoder()
             before = stream_log.last_seq(connection)
             rows = stream_log.append(connection, seq, self._batches(given, outcome, readings))
             told = outbox.enqueue(connection, outcome.transitions, readings.now_ns, seq)
@@ -93,12 +100,15 @@ class Writer:
             )  # fmt: skip
             if outcome.transitions or isinstance(given, Command):
                 listing.save(connection, self.core.machine.monitors.listing)
-            self._since_snapshot += 1
-            if self._since_snapshot >= self._snapshot_inputs or isinstance(given, Stop):
-                self.store.save_snapshot(self.core.snapshot())
-                self._since_snapshot = 0
         if isinstance(given, LiveRow):
             self._newest = seq, given.bars
+        if send is not None and rows:
+            send(rows)
+        self._since_snapshot += 1
+        if self._since_snapshot >= self._snapshot_inputs or isinstance(given, Stop):
+            with self.store.transaction():
+                self.store.save_snapshot(self.core.snapshot())
+            self._since_snapshot = 0
         return Taken(given, outcome, rows)
 
     def bars_of(self, journal_seq: int) -> tuple[Sequence[str], Bars] | None:
@@ -111,28 +121,19 @@ class Writer:
         given = None if entry is None else inputs.decode(entry)[0]
         return (symbols, given.bars) if isinstance(given, LiveRow) else None
 
+    def _new_encoder(self) -> Encoder:
+        loop = self.core.machine.loop
+        return Encoder(loop.universe, loop.strategies, loop.desk.accounts)  # type: ignore[arg-type,attr-defined]
+
     def _batches(self, given: Input, outcome: Outcome, readings: Readings) -> list[Batch]:
-        if not outcome.events and not outcome.transitions:
+        if self._encoder is None:  # Before the first plan
             return []
-        if self._encoder is None:
-            loop = self.core.machine.loop
-            self._encoder = Encoder(loop.universe, loop.strategies, loop.desk.accounts)  # type: ignore[arg-type,attr-defined]
         return self._encoder.batches(
             outcome.events,
             ts_ns=int(given.bars.ts[0]) if isinstance(given, LiveRow) else readings.now_ns,
             positions=outcome.view.positions if outcome.view else NO_POSITIONS,
             transitions=outcome.transitions,
         )
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Within, no garbage is looked for: from a row to its signals nothing may pause."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 def different(entry: journal.Entry) -> str:
