@@ -92,6 +92,10 @@ class Book(Protocol):
         """Return what is held, and what each symbol has earned, micro-dollars."""
         ...
 
+    def flow_micro(self) -> int:
+        """Return the money paid in from outside, less what was paid out, since the beginning."""
+        ...
+
     def account_states(self) -> tuple[Account, ...]: ...
     def money_micro(self) -> tuple[int, int | None]:
         """Return (cash, equity); an equity that cannot be computed is None."""
@@ -159,6 +163,9 @@ class DeskBook:
         profit = self._cash_micro.copy()
         np.add.at(profit, columns, np.where(np.isnan(value), 0.0, value).astype(np.int64))
         return positions, Profits(self._traded_names, profit[self._traded])
+
+    def flow_micro(self) -> int:
+        return 0
 
     def account_states(self) -> tuple[Account, ...]:
         """Return every account with its portfolio stop."""

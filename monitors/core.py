@@ -285,6 +285,7 @@ class LiveCore:
             equity_micro=equity,
             cash_micro=cash,
             positions=positions,
+            flow_micro=book.flow_micro(),
             profits_micro=profits_micro,
             accounts=book.account_states(),
             n_expected=int(np.count_nonzero(expected)) if sessions.complete else 0,

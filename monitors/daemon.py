@@ -29,7 +29,7 @@ from engine.events import Batch
 from engine.garbage import uncollected
 from feeds.live import FeedEvent, FeedStatus, LiveFeed, LiveRow
 from monitors.health import Health, JumpDetector
-from monitors.inputs import Input, Plan, Readings, Start, Stop, Tick
+from monitors.inputs import Input, Plan, Readings, Start, Stop, Tick, same_plan
 from monitors.notify import ServiceManager
 from monitors.stream_log import StreamRow
 from monitors.writer import Taken, Writer
@@ -163,7 +163,7 @@ class Daemon:
         core = self._writer.core
         if core.plan is None:
             self._take(self._plan)
-        elif core.plan != self._plan:
+        elif not same_plan(core.plan, self._plan):
             core.can_change_to(self._plan)
             self._take(self._plan)
         self._take(self._start)
@@ -248,7 +248,7 @@ class Daemon:
             self._take(Tick())  # The alert need not wait for the next minute
         else:
             self._health.failing.pop("configuration", None)
-            if plan != self._writer.core.plan:
+            if not same_plan(plan, self._writer.core.plan):
                 self._take(plan)
             if self._parts.reloaded is not None:
                 self._parts.reloaded()

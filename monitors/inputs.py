@@ -61,6 +61,11 @@ class Plan(Struct, frozen=True):
     trade_from: str = ""  # an ISO date, LIVE, or "" for the first row: until then signals buy nothing
 
 
+def same_plan(one: Plan | None, other: Plan | None) -> bool:
+    """Whether two plans are one. By their bytes: a cost that is not known, NaN, equals itself."""
+    return msgspec.msgpack.encode(one) == msgspec.msgpack.encode(other)
+
+
 class Start(Struct, frozen=True):
     """The process began, or began again."""
 

@@ -5,11 +5,9 @@ It takes the place of the desk in the loop, so that strategies go on signalling;
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,51 +27,21 @@ from engine.events import (
 from engine.loop import DeskResult
 from engine.slab import ActionKind, Bars, Tape, Universe
 from monitors.book import Sessions
+from monitors.positions_file import CASH, Held
 from monitors.view import Account, Positions
 from risk.sectors import sector_key
 
 ACCOUNT = "watched"
-COLUMNS = "symbol, shares, cost, sector"
-CASH = "CASH"  # a line of the file with this symbol: shares are dollars
-
-
-class Held(NamedTuple):
-    """One line of a positions file."""
-
-    symbol: str
-    shares: float
-    cost_usd: float  # of all shares; NaN where unknown
-    sector: str
-
-
-def read_positions(path: Path) -> tuple[Held, ...]:
-    """Return the lines of a CSV with the columns symbol (or ticker), shares (or quantity), and maybe cost
-    (per share) and sector. Raises DataError naming the line."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"--positions {path}: {getattr(error, 'strerror', None) or error}") from None
-    held: dict[str, Held] = {}
-    for number, row in enumerate(rows, start=2):
-        cells = {str(name).strip().lower(): str(cell or "").strip() for name, cell in row.items()}
-        symbol = _cell(cells, "symbol", "ticker").upper()
-        if not symbol:
-            raise DataError(f"--positions {path}:{number}: has no symbol; columns are {COLUMNS}")
-        where = f"--positions {path}:{number}: {symbol}"
-        if symbol in held:
-            raise DataError(f"{where} is there twice; one line per symbol")
-        shares = _number(_cell(cells, "shares", "quantity"), f"{where}: shares")
-        cost = _cell(cells, "cost", "price", "average_cost", "avg_cost")
-        cost_usd = _number(cost, f"{where}: cost") * shares if cost else math.nan
-        held[symbol] = Held(symbol, shares, cost_usd, _cell(cells, "sector"))
-    if not held:
-        raise DataError(f"--positions {path}: holds no positions; columns are {COLUMNS}")
-    return tuple(held[symbol] for symbol in sorted(held))
+SAME = 1e-9  # shares that differ by less are as many
 
 
 class WatchedDesk:
-    """Desk and book of a watched portfolio."""
+    """Desk and book of a watched portfolio. Arrays have one entry per symbol of the universe.
+
+    Its file may be changed by hand while it is watched. A line that changed is how things are now: the
+    difference to what was held, at the newest close, has been paid in or out, and is neither profit nor loss.
+    A line that did not change keeps what splits made of it, and cash that is not told anew its dividends.
+    """
 
     accounts = (ACCOUNT,)
 
@@ -82,18 +50,29 @@ class WatchedDesk:
         column = {symbol: s for s, symbol in enumerate(universe.symbols)}
         missing = [one.symbol for one in held if one.symbol != CASH and one.symbol not in column]
         if missing:
-            raise DataError(f"--positions: the feed has no prices of {', '.join(missing[:5])}")
-        self._cash_micro = sum(round(one.shares * MICRO) for one in held if one.symbol == CASH)
-        self._held = [one for one in held if one.symbol != CASH]
-        self._columns = np.array([column[one.symbol] for one in self._held], np.int64)
+            raise DataError(f"positions: the feed has no prices of {', '.join(missing[:5])}")
+        self._symbols = universe.symbols
         self._sectors = [
-            sector_key(one.sector or universe.sectors[s], "" if one.sector else universe.industries[s])
-            for one, s in zip(self._held, self._columns.tolist(), strict=True)
+            sector_key(*known) for known in zip(universe.sectors, universe.industries, strict=True)
         ]
-        self._shares = np.array([one.shares for one in self._held], np.float64)
-        self._cost_usd = np.array([one.cost_usd for one in self._held], np.float64)
-        self._mark = np.full(len(self._held), np.nan)
-        self._income_micro = np.zeros(len(self._held), np.int64)
+        n = len(universe)
+        self._told = np.zeros(n)  # shares, as the file has them
+        self._told_cash_micro = sum(round(one.shares * MICRO) for one in held if one.symbol == CASH)
+        self._cost_usd = np.full(n, math.nan)  # of all shares
+        for one in held:
+            if one.symbol == CASH:
+                continue
+            s = column[one.symbol]
+            self._told[s], self._cost_usd[s] = one.shares, one.cost_usd
+            if one.sector:
+                self._sectors[s] = sector_key(one.sector, "")
+        self._shares = self._told.copy()
+        self._cash_micro = self._told_cash_micro
+        self._mark = np.full(n, math.nan)
+        # What was paid for a symbol less what came out of it: its profit is its value less this
+        self._paid_usd = np.where(self._told != 0.0, self._cost_usd, 0.0)
+        self._is_unpriced = np.zeros(n, np.bool_)  # paid in at a price that the first bar will tell
+        self._flow_micro = 0
 
     def process(
         self, tape: Tape, market: NDArray[np.int64], signals: Sequence[NDArray[np.void]]
@@ -103,32 +82,47 @@ class WatchedDesk:
         for t in range(len(tape.ts)):
             for action in tape.actions[tape.actions["row"] == t]:
                 self._apply(action)
-            close = tape.close[t, self._columns]
-            fresh = tape.status[t, self._columns] > 0
-            self._mark[fresh] = close[fresh]
+            fresh = tape.status[t] > 0
+            self._mark[fresh] = tape.close[t, fresh]
+            for s in np.flatnonzero(self._is_unpriced & fresh).tolist():
+                self._pay(s, self._shares[s])
+                self._is_unpriced[s] = False
             cash, total = self.money_micro()
             equity[t, 0] = cash, (total or cash) - cash, total or cash
         return DeskResult._make([*(np.empty(0, dtype) for dtype in _KINDS), equity])
 
     def _apply(self, action: np.void) -> None:
-        at = np.flatnonzero(self._columns == action["symbol"])
-        if action["kind"] == ActionKind.SPLIT:
-            self._shares[at] *= action["value"]
-            self._mark[at] /= action["value"]
-        elif action["kind"] == ActionKind.DIVIDEND:
-            self._income_micro[at] += np.rint(self._shares[at] * action["value"] * MICRO).astype(np.int64)
+        s, value = int(action["symbol"]), float(action["value"])
+        match action["kind"]:
+            case ActionKind.SPLIT:
+                self._shares[s] *= value
+                self._mark[s] /= value
+            case ActionKind.DIVIDEND:
+                income_micro = round(self._shares[s] * value * MICRO)
+                self._cash_micro += income_micro
+                self._paid_usd[s] -= income_micro / MICRO
+            case ActionKind.RENAME:
+                for column in (self._shares, self._paid_usd):
+                    column[int(value)] += column[s]
+                    column[s] = 0.0
+
+    def _pay(self, s: int, shares: float) -> None:
+        """Count shares that came, or left, at the mark as money paid in or out."""
+        paid_usd = shares * self._mark[s]
+        self._flow_micro += round(paid_usd * MICRO)
+        self._paid_usd[s] += paid_usd
 
     def take(self, bars: Bars, events: Iterable[object]) -> None:
         """Nothing: `process` has seen the row."""
 
     def holdings(self, sessions: Sessions) -> tuple[Positions, Mapping[str, int]]:
         """Return what is held, by symbol, and what each has earned."""
-        n = len(self._held)
+        held = sorted(np.flatnonzero(self._shares).tolist(), key=self._symbols.__getitem__)
         positions = Positions(
-            [one.symbol for one in self._held], [""] * n, self._sectors,
-            self._shares.copy(), self._cost_usd.copy(), self._mark.copy(),
-            np.full(n, np.nan), np.zeros(n, np.bool_),
-            sessions.missed()[self._columns], sessions.last_ts_ns[self._columns],
+            [self._symbols[s] for s in held], [""] * len(held), [self._sectors[s] for s in held],
+            self._shares[held], self._cost_usd[held], self._mark[held],
+            np.full(len(held), np.nan), np.zeros(len(held), np.bool_),
+            sessions.missed()[held], sessions.last_ts_ns[held],
         )  # fmt: skip
         return positions, self.profits_micro()
 
@@ -136,50 +130,58 @@ class WatchedDesk:
         return ()
 
     def money_micro(self) -> tuple[int, int | None]:
-        cash = self._cash_micro + int(self._income_micro.sum())
-        value = self._shares * self._mark * MICRO
+        held = self._shares != 0.0
+        value = self._shares[held] * self._mark[held] * MICRO
         if np.isnan(value).any():
-            return cash, None
-        return cash, cash + int(np.rint(value).sum())
+            return self._cash_micro, None
+        return self._cash_micro, self._cash_micro + int(np.rint(value).sum())
+
+    def flow_micro(self) -> int:
+        return self._flow_micro
 
     def profits_micro(self) -> dict[str, int]:
-        """Return value and income less cost of each position with a known cost and mark."""
-        profit = (self._shares * self._mark - self._cost_usd) * MICRO + self._income_micro
-        return {
-            one.symbol: round(amount)
-            for one, amount in zip(self._held, profit.tolist(), strict=True)
-            if amount == amount
-        }
+        """Return what each symbol has earned since the file had it, where its cost and mark are known."""
+        value = np.where(self._shares != 0.0, self._shares * self._mark, 0.0)
+        profit = (value - self._paid_usd) * MICRO
+        known = np.flatnonzero(~np.isnan(profit) & ((self._shares != 0.0) | (self._paid_usd != 0.0)))
+        return {self._symbols[s]: round(profit[s]) for s in known.tolist()}
 
     def bar_entries(self, reason: Reason) -> None:
         """Nothing is ever bought here."""
 
     def state(self) -> dict[str, Any]:
         return {
+            "told": self._told.copy(),
+            "told_cash_micro": self._told_cash_micro,
             "shares": self._shares.copy(),
+            "cash_micro": self._cash_micro,
             "mark": self._mark.copy(),
-            "income_micro": self._income_micro.copy(),
+            "paid_usd": self._paid_usd.copy(),
+            "is_unpriced": self._is_unpriced.copy(),
+            "flow_micro": self._flow_micro,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        self._shares[:], self._mark[:] = state["shares"], state["mark"]
-        self._income_micro[:] = state["income_micro"]
+        """Go on from a state, with the file that this was made from. Raises DataError for one of old form."""
+        if "told" not in state:
+            raise DataError("the store watches positions as an older version did; use another --store")
+        told, told_cash_micro = self._told, self._told_cash_micro
+        changed = np.flatnonzero(told != state["told"])
+        self._mark[:], self._is_unpriced[:] = state["mark"], state["is_unpriced"]
+        self._shares[:], self._paid_usd[:] = state["shares"], state["paid_usd"]
+        self._cash_micro, self._flow_micro = state["cash_micro"], state["flow_micro"]
+        for s in changed.tolist():
+            came = told[s] - self._shares[s]
+            self._shares[s] = told[s]
+            if math.isnan(self._mark[s]):
+                self._is_unpriced[s] = told[s] != 0.0
+            elif abs(came) > SAME * abs(told[s]):  # Else the file has caught up with a split
+                self._pay(s, came)
+        if told_cash_micro != state["told_cash_micro"]:
+            self._flow_micro += told_cash_micro - self._cash_micro
+            self._cash_micro = told_cash_micro
 
 
 _KINDS = (
     ORDER_DTYPE, FILL_DTYPE, REJECTION_DTYPE, CASHFLOW_DTYPE, TRADE_DTYPE, RISK_DTYPE, SIGNAL_DTYPE,
 )  # fmt: skip
-
-
-def _cell(cells: Mapping[str, str], *names: str) -> str:
-    return next((cells[name] for name in names if cells.get(name)), "")
-
-
-def _number(text: str, where: str) -> float:
-    try:
-        number = float(text.replace(",", ""))
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise DataError(f"{where} must be a number, was {text!r}")
-    return number

@@ -22,8 +22,9 @@ from config.settings import Settings
 from engine.errors import SmallcapError
 from monitors.alerts import Episode, Transition
 from monitors.digest import digest
+from monitors.equity_file import EquityRow, read_equity
 from monitors.monitoring import Monitors
-from monitors.portfolio_files import EquityRow, StoredPosition, read_equity, read_positions
+from monitors.positions_file import StoredPosition, read_valued
 from monitors.view import MICRO, PortfolioView, Position, Positions
 from monitors.wording import headline
 from scripts.console import note, report_error
@@ -85,7 +86,7 @@ def run_health(
 def judge(settings: Settings, equity: Path, positions: Path) -> Verdict:
     """Return what the monitors say of the portfolio. Raises DataError and ConfigError."""
     curve = read_equity(equity)
-    stored = read_positions(positions, curve[-1].equity_usd)
+    stored = read_valued(positions, curve[-1].equity_usd)
     monitors = Monitors(settings, equity.stem)
     said: dict[str, Transition] = {}
     ended = []
@@ -131,7 +132,8 @@ def _view(i: int, row: EquityRow, stored: Sequence[StoredPosition], flow_micro: 
         for one in stored
     )
     equity_micro = round(row.equity_usd * MICRO)
-    cash_micro = equity_micro - round(sum(held.values_micro))
+    known = [value for value in held.values_micro if value == value]
+    cash_micro = equity_micro - round(sum(known))
     return PortfolioView(
         row_seq=i, now_ns=ts_ns, ts_ns=ts_ns, session=row.session, equity_micro=equity_micro,
         cash_micro=cash_micro, positions=held, flow_micro=flow_micro,

@@ -23,7 +23,8 @@ from monitors.book import DeskBook
 from monitors.core import Machine, run_inline
 from monitors.inputs import LIVE, Plan
 from monitors.monitoring import Monitors
-from monitors.watched import Held, WatchedDesk
+from monitors.positions_file import Held, read_held
+from monitors.watched import WatchedDesk
 from scripts.assembly import (
     BacktestRequest,
     UsageError,
@@ -187,9 +188,7 @@ def _facts(
 def _positions(path: Path | None) -> tuple[tuple[str, float, float, str], ...] | None:
     if path is None:
         return None
-    from monitors.watched import read_positions
-
-    return tuple((one.symbol, one.shares, one.cost_usd, one.sector) for one in read_positions(path))
+    return tuple((one.symbol, one.shares, one.cost_usd, one.sector) for one in read_held(path))
 
 
 def _membership(plan: Plan) -> Membership | None:

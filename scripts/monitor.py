@@ -25,6 +25,7 @@ from feeds.live import LiveFeed
 from monitors import heartbeat, outbox, stream_log
 from monitors.core import LiveCore
 from monitors.daemon import Daemon, Parts
+from monitors.file_watch import watch
 from monitors.health import Health
 from monitors.inputs import Plan, Start
 from monitors.log import secrets_of, start_console_log, start_json_log
@@ -87,7 +88,9 @@ def run_monitor(
             process.new_settings = load_settings(settings_path, defaults_path, force=True)
             return make_plan(request, process.new_settings, feed.universe)
 
-        asyncio.run(process.run(feed, plan, source, reload=reload, once=request.once))
+        asyncio.run(
+            process.run(feed, plan, source, reload=reload, once=request.once, positions=request.positions)
+        )
         process.report(source, n_recovered, json=request.json)
     except JournalDamaged as error:
         raise store.damaged(str(error)) from error
@@ -121,8 +124,17 @@ class Process:
         self._ready_s = 0.0
         self._first_row_s: float | None = None
 
-    async def run(self, feed: LiveFeed, plan: Plan, source: str, *, reload: Any, once: bool) -> None:
-        """Run the daemon to its end."""
+    async def run(
+        self,
+        feed: LiveFeed,
+        plan: Plan,
+        source: str,
+        *,
+        reload: Any,
+        once: bool,
+        positions: Path | None = None,
+    ) -> None:
+        """Run the daemon to its end. positions: a file that is read again when it changes."""
         parts = Parts(wake_relay=asyncio.Event(), committed=[self._on_commit], reloaded=self._on_reload)
         async with AsyncExitStack() as stack:
             await self._start_publisher(parts, stack)
@@ -142,6 +154,8 @@ class Process:
                 once=once,
                 halts=self._halts,
             )  # fmt: skip
+            if positions is not None:
+                parts.off_path["positions file"] = lambda: watch(positions, self._clock, daemon.reload)
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, daemon.stop, signal.Signals(number).name)

@@ -155,6 +155,26 @@ def test_one_thing_after_every_bar_changes_no_key(how):
     assert live(WATCHED, everywhere).keys() == undisturbed(WATCHED)
 
 
+def test_a_file_that_lacks_a_position_between_two_bars_changes_no_key():
+    """Of CCC a stale name is open on these days."""
+
+    def away(day):
+        less = plan(positions=tuple(line for line in HELD if line[0] != "CCC"), settings=LIMITS)
+        life = Life(WATCHED)
+        for at, row in enumerate(rows(0, N_DAYS)):
+            life.take(row, at, 0)
+            for hour in range(2, 24, 2):
+                if (at, hour) == (day, 6):
+                    life.take(less, at, 310)
+                    life.take(WATCHED, at, 320)
+                life.take(Tick(), at, hour * 60)
+        return life
+
+    assert any(one.rule == "stale_name" for one in away(21).said)
+    for day in range(19, 25):
+        assert away(day).keys() == undisturbed(WATCHED)
+
+
 def told(monitors, *views):
     return [(one.label, one.key) for one_view in views for one in monitors.evaluate(one_view)]
 

@@ -15,7 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from monitors import inputs
 from scripts.cli import run
+from storage import journal
+from storage.live import read_only
 from tests.scripts.price_file import write_prices
 
 ROOT = Path(__file__).parents[2]
@@ -142,6 +145,29 @@ def test_positions_are_watched(home, data, capsys):
     counts = json.loads(capsys.readouterr().out)["counts"]
     assert "fills" not in counts
     assert counts["alerts"] > 0
+
+
+def test_positions_changed_by_hand_are_read_again_and_are_neither_profit_nor_loss(home, data, capsys):
+    positions = home / "positions.csv"
+    positions.write_text("symbol,shares,cost,sector\nAAAA,100,20,energy\nCASH,100,,\n")
+    with Process(home, data, "--positions", str(positions), "--speed", "0.001") as process:
+        process.until((home / "store" / "heartbeat.json").exists)
+        for text, said in [
+            ("symbol,shares\nAAAA,ten\n", "configuration refused"),
+            ("symbol,shares,cost,sector\nAAAA,10,20,energy\nCASH,100,,\n", "configuration read again"),
+        ]:
+            positions.write_text(text)
+            process.until(lambda said=said: said in process.log.read_text())
+        process.child.send_signal(signal.SIGTERM)
+        assert process.child.wait(timeout=DEADLINE_S) == 0
+    capsys.readouterr()
+    assert run(["alerts", "list", "--store", str(home / "store"), "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)["alerts"]
+    # Until the first bar there was no number, which is an alert; it clears with that bar and stays so
+    assert {one["rule"]: (one["value"], one["clearing"]) for one in listed}["drawdown"] == (0.0, True)
+    with read_only(home / "store") as connection:
+        plans = [inputs.decode(entry)[0] for entry in journal.read(connection) if entry.kind == "plan"]
+    assert [one.positions[0][:2] for one in plans] == [("AAAA", 100.0), ("AAAA", 10.0)]
 
 
 @pytest.mark.parametrize(

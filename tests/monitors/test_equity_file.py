@@ -1,13 +1,11 @@
-"""Equity curves and positions as various tools export them."""
+"""Equity curves as various tools export them."""
 
 from __future__ import annotations
-
-from math import isnan
 
 import pytest
 
 from engine.errors import DataError
-from monitors.portfolio_files import read_equity, read_positions
+from monitors.equity_file import read_equity
 
 
 @pytest.fixture
@@ -51,6 +49,13 @@ def test_flows_are_read_where_there_are_some(file):
         ("when,what\n", r"no column for date and equity"),
         ("date,equity\n", "holds no equity"),
         ("", "is empty"),
+        (
+            "date,equity\n2024-01-02,1,5\n",
+            r"file\.csv:2: has 3 cells, the header 2; a comma in a number",
+        ),
+        ("date;equity\n2024-01-02;1,5\n", r"file\.csv:2: equity must be a number, was '1,5'"),
+        ("date,equity,Equity\n2024-01-02,1,2\n", "2 columns named equity"),
+        ('date,equity\n"2024-01-02\n', "unexpected end"),
         ("date,equity\n2024-01-02,nan\n", r"file\.csv:2: equity must be a number, was 'nan'"),
         ("date,equity\n2024-01-02,\n", r"file\.csv:2: equity must be a number"),
         ("date,equity\n2024-01-02,1e999\n", "must be a number"),
@@ -62,49 +67,3 @@ def test_flows_are_read_where_there_are_some(file):
 def test_a_curve_that_cannot_be_read_names_the_place(file, text, said):
     with pytest.raises(DataError, match=said):
         read_equity(file(text))
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("symbol,shares,cost,sector,market_value\nACME,10,4,Energy,55\n", 55.0),
-        ("Ticker,Quantity,Last Price,Sector\nacme,10,5.5,Energy\n", 55.0),
-        ("symbol,weight,sector\nACME,5.5%,Energy\n", 55.0),
-        ("symbol,weight,sector\nACME,0.055,Energy\n", 55.0),
-        ("symbol,shares,cost,sector\nACME,10,5.5,Energy\n", 55.0),
-    ],
-)
-def test_a_position_is_worth_what_the_file_tells(file, text, value):
-    (one,) = read_positions(file(text), 1_000.0).positions
-    assert (one.symbol, one.sector) == ("ACME", "energy")
-    assert one.shares * one.price_usd == pytest.approx(value)
-
-
-def test_a_position_at_cost_is_remarked_and_so_is_one_without_a_sector(file):
-    text = (
-        "symbol,shares,cost,price,sector,industry\nA,1,5,,Healthcare,Biotechnology\nB,1,5,6,,\nCASH,100,,,,\n"
-    )
-    stored = read_positions(file(text), 100.0)
-    assert [one.sector for one in stored.positions] == ["biotech", "other"]
-    assert stored.remarks == (
-        "1 of 2 positions have no price and are valued at cost",
-        "1 of 2 positions have no sector and count as other",
-    )
-    assert isnan(read_positions(file("symbol,sector,value\nA,x,1\n"), 1.0).positions[0].cost_usd)
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("symbol,shares,price\nA,1,2\n", "no column for sector"),
-        ("symbol,sector\nA,x\n", "no column tells what a position is worth"),
-        ("symbol,sector,value\nA,x,\n", r"file\.csv:2: A: nothing tells what it is worth"),
-        ("symbol,sector,value\nA,x,inf\n", "must be a number"),
-        ("symbol,sector,value\nA,x,1\na,x,2\n", "A is there twice"),
-        ("symbol,sector,value\n,x,1\n", "has no symbol"),
-        ("symbol,sector,weight\nA,x,42\n", "fraction of equity or end in %"),
-    ],
-)
-def test_positions_that_cannot_be_read_name_the_place(file, text, said):
-    with pytest.raises(DataError, match=said):
-        read_positions(file(text), 100.0)
