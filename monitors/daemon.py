@@ -315,6 +315,7 @@ class Daemon:
             before_s = self._clock.monotonic_s()
             await self._clock.sleep(LAG_EVERY_S)
             self._health.lag_s = max(0.0, self._clock.monotonic_s() - before_s - LAG_EVERY_S)
+            self._health.lags_s.append(self._health.lag_s)
             self._lag_worst_s = max(self._lag_worst_s, self._health.lag_s)
             self._health.feed_alive_s = self._feed.alive_s
 

@@ -5,13 +5,14 @@ The watchdog is fed and `/healthz` says ok only while `problems` is empty.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field
 
 from engine.clock import Clock
 from monitors.view import Condition
 
 LAG_MAX_S = 1.0
+LAGS_KEPT = 240  # measurements: the last minute, longer than between two looks at the metrics
 JUMP_S = 2.0  # between wall and monotonic clock, from one reading to the next
 TOLD_S = 60.0  # how long a jump is told of
 
@@ -25,6 +26,7 @@ class Health:
     ready: bool = False
     stopping: bool = False
     lag_s: float = 0.0  # of the loop, newest measurement
+    lags_s: deque[float] = field(default_factory=lambda: deque(maxlen=LAGS_KEPT))
     feed_heard_s: float | None = None  # monotonic, when the feed last gave anything
     feed_alive_s: float | None = None  # `LiveFeed.alive_s`
     ts_ns: int = 0  # newest row
@@ -34,6 +36,11 @@ class Health:
     failing: dict[str, str] = field(default_factory=dict)  # task off the path -> its error
     mail_trouble: str = ""  # why no mail can be sent
     stuck: dict[str, float] = field(default_factory=dict)  # task -> monotonic time by which it must be done
+
+    @property
+    def lag_worst_s(self) -> float:
+        """The worst lag of the loop in the last minute."""
+        return max(self.lags_s, default=0.0)
 
     def problems(self) -> list[str]:
         """Return what is wrong, one line each."""

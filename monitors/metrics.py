@@ -30,6 +30,7 @@ def registry(health: Health, gauges: Gauges) -> Any:
                 ("ready", "1 while inputs are taken", float(health.ready and not health.stopping)),
                 ("healthy", "1 without a problem", float(not health.problems())),
                 ("loop_lag_seconds", "how late the event loop is", health.lag_s),
+                ("loop_lag_worst_seconds", "the same, at its worst in the last minute", health.lag_worst_s),
                 ("commit_seconds", "what the newest transaction took", health.commit_s),
                 ("feed_age_seconds", "since the feed last gave anything", health.feed_age_s),
                 ("newest_row_timestamp_seconds", "when the newest row was known", health.ts_ns / 1e9),

@@ -2,11 +2,13 @@
 
 import asyncio
 import os
+import re
 import socket
 import time
 
 import pytest
 
+from config.settings import Monitoring, Settings
 from engine.clock import ManualClock, SystemClock
 from engine.errors import ConfigError
 from engine.slab import Universe
@@ -14,9 +16,10 @@ from feeds.live import FeedStatus
 from feeds.memory import MemoryFeed
 from feeds.replay import ReplayFeed
 from monitors import inputs
-from monitors.daemon import Daemon, Parts
+from monitors.daemon import LAG_EVERY_S, Daemon, Parts
 from monitors.health import Health, JumpDetector
 from monitors.inputs import Start
+from monitors.metrics import metrics, registry
 from monitors.notify import ServiceManager
 from storage import commands, journal
 from storage.journal import JournalDamaged
@@ -24,6 +27,7 @@ from storage.live import StoreFailed
 from tests.monitors.live_market import SYMBOLS, market, plan, rows, settings_of, writer_on
 
 DEADLINE_S = 240.0  # A first run on a machine compiles for a minute, on a busy one for longer
+BLOCKED_S = 1.0
 
 
 class Feed:
@@ -59,8 +63,8 @@ class Running:
         if watchdog_s:
             environment["WATCHDOG_USEC"] = str(round(watchdog_s * 1e6))
         self.daemon = Daemon(
-            self.writer, self.feed, plan(), Start("code", "test"), self.clock, self.health,
-            ServiceManager(environment),
+            self.writer, self.feed, options.pop("plan", None) or plan(), Start("code", "test"),
+            self.clock, self.health, ServiceManager(environment),
             queue_rows=options.pop("queue_rows", 8), tick_s=options.pop("tick_s", 1e9), parts=parts,
             reload=reload, **options,
         )  # fmt: skip
@@ -132,6 +136,24 @@ async def test_a_stop_takes_what_is_queued_and_the_next_start_goes_on_after_it(h
         await asyncio.wait_for(running.task, DEADLINE_S)
         assert running.kinds().count("row") == 60
         assert running.kinds().count("plan") == 1
+
+
+async def test_a_call_that_blocks_the_loop_is_measured_exported_and_told(home):
+    def block(taken):
+        if taken.given == first:
+            time.sleep(BLOCKED_S)  # The fault itself: nothing else runs meanwhile
+
+    (first,) = rows(0, 1)
+    limits = Settings(monitoring=Monitoring(loop_lag_ms=1e3 * BLOCKED_S / 2))
+    parts = Parts(committed=[block])
+    async with Running(home, parts=parts, plan=plan(settings=limits), tick_s=0.05) as running:
+        await running.until(lambda: running.health.lags_s)
+        running.feed.coming.put_nowait(first)
+        await running.until(lambda: "loop_lag" in running.transitions())
+        assert running.health.lag_worst_s >= BLOCKED_S - LAG_EVERY_S
+        text = metrics(registry(running.health, lambda: iter(())))[1].decode()
+        (value,) = re.findall(r"^smallcap_loop_lag_worst_seconds (\S+)$", text, re.MULTILINE)
+        assert float(value) == running.health.lag_worst_s
 
 
 async def test_a_command_is_taken_before_the_next_row(home):
