@@ -8,18 +8,17 @@ from __future__ import annotations
 import json as jsonlib
 import math
 import time
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from msgspec import structs
 
-from config.errors import SettingsError
 from config.loader import load_settings
 from config.settings import Settings
-from engine.errors import SmallcapError
+from engine.errors import DataError
 from monitors.alerts import Episode, Transition
 from monitors.digest import digest
 from monitors.equity_file import EquityRow, read_equity
@@ -31,6 +30,7 @@ from scripts.console import note, report_error
 from scripts.tables import print_line
 
 HEALTHY, BREACHED, UNKNOWN = 0, 1, 2
+OLD_DAYS = 7
 EQUITY, POSITIONS = "equity_curve.csv", "positions.csv"
 _NEW_YORK = ZoneInfo("America/New_York")
 
@@ -68,7 +68,7 @@ def run_health(
             require_settings(settings.email)
         folder = Path(settings.storage.portfolio_dir)
         verdict = judge(settings, equity or folder / EQUITY, positions or folder / POSITIONS)
-    except (SmallcapError, SettingsError) as error:
+    except Exception as error:  # Whatever it is: the code for "breached" must not come from it
         report_error(error, verbose=verbose)
         return UNKNOWN
     code = BREACHED if verdict.open else HEALTHY
@@ -86,8 +86,13 @@ def run_health(
 def judge(settings: Settings, equity: Path, positions: Path) -> Verdict:
     """Return what the monitors say of the portfolio. Raises DataError and ConfigError."""
     curve = read_equity(equity)
+    age_days = (datetime.now(_NEW_YORK).date() - date.fromisoformat(curve[-1].session)).days
+    if age_days < -1:  # A day may begin elsewhere first
+        raise DataError(f"{equity}: {curve[-1].session} is yet to come; are day and month in this order?")
     stored = read_valued(positions, curve[-1].equity_usd)
-    monitors = Monitors(settings, equity.stem)
+    # Cash is what equity leaves: there is nothing to reconcile
+    monitoring = structs.replace(settings.monitoring, reconciliation_bps=None)
+    monitors = Monitors(structs.replace(settings, monitoring=monitoring), equity.stem)
     said: dict[str, Transition] = {}
     ended = []
     deepest, flow_micro = 0.0, 0
@@ -105,8 +110,16 @@ def judge(settings: Settings, equity: Path, positions: Path) -> Verdict:
     last = _view(len(curve), curve[-1], stored.positions, flow_micro)
     return Verdict(
         curve[-1].session, curve[-1].equity_usd, deepest, monitors.drawdown.value, tuple(drawdowns),
-        _as_of_now(monitors, said, last), _sectors(last), stored.remarks,
+        _as_of_now(monitors, said, last), _sectors(last), (*_remarks(curve, age_days), *stored.remarks),
     )  # fmt: skip
+
+
+def _remarks(curve: Sequence[EquityRow], age_days: int) -> Iterator[str]:
+    """Yield what keeps a curve from telling much, though it can be read."""
+    if len(curve) == 1:
+        yield "the equity curve has one value: no drawdown can be seen in it"
+    if age_days > OLD_DAYS:
+        yield f"the newest equity is {age_days:,} days old"
 
 
 def _as_of_now(
@@ -178,10 +191,15 @@ def _print(verdict: Verdict) -> None:
     for one in breaches:
         of_invested = verdict.sectors[one.subject][1]
         print_line(
-            f"- {one.subject}: {one.value:.2f} (limit {one.threshold:.2f}), {of_invested:.2f} of the invested"
+            f"- {one.subject}: {_share(one.value)} (limit {one.threshold:.2f}),"
+            f" {_share(of_invested)} of the invested"
         )
     if not breaches:
         print("- none")
+
+
+def _share(value: float) -> str:
+    return f"{value:.2f}" if math.isfinite(value) else "unknown"
 
 
 def _fall(drawdown: float) -> str:

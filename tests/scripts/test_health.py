@@ -33,7 +33,8 @@ def health(tmp_path, monkeypatch):
     def judge(*options, last=115_200, crnx=100, settings=None):
         (tmp_path / "equity.csv").write_text(CURVE.format(last=last))
         (tmp_path / "positions.csv").write_text(POSITIONS.format(crnx=crnx))
-        (tmp_path / "settings.json").write_text(json.dumps(settings or {}))
+        text = settings if isinstance(settings, str) else json.dumps(settings or {})
+        (tmp_path / "settings.json").write_text(text)
         words = ["--equity", "equity.csv", "--positions", "positions.csv", *options]
         return run(["--settings", str(tmp_path / "settings.json"), "health", *words])
 
@@ -77,14 +78,80 @@ def test_json_is_one_object_with_the_same_verdict(health, capsys):
         (("--equity", "positions.csv"), {}, "no column for date and equity"),
         ((), {"monitoring": {"drawdown_clear": 2}}, "drawdown_clear"),
         (("--email",), {}, "email.smtp_server"),
+        (("--equity", "empty.csv"), {}, "empty.csv: is empty"),
+        (("--positions", "empty.csv"), {}, "empty.csv: is empty"),
+        (("--positions", "header.csv"), {}, "header.csv: holds no positions"),
+        (("--positions", "equity.csv"), {}, "no column for symbol and sector"),
+        (("--positions", "."), {}, "Is a directory"),
+        (("--equity", "gap.csv"), {}, "gap.csv:3: equity must be a number, was 'nan'"),
+        (("--equity", "future.csv"), {}, "2999-01-02 is yet to come"),
+        ((), "{", "settings.json: invalid JSON"),
     ],
 )
-def test_what_cannot_be_judged_exits_with_2_and_one_line(health, capsys, options, settings, said):
+def test_what_cannot_be_judged_exits_with_2_and_one_line(health, tmp_path, capsys, options, settings, said):
+    for name, text in {
+        "empty": "",
+        "header": "symbol,shares,price,sector\n",
+        "gap": "date,equity\n2024-01-02,1\n2024-01-03,nan\n",
+        "future": "date,equity\n2999-01-02,1\n",
+    }.items():
+        (tmp_path / f"{name}.csv").write_text(text)
     assert health(*options, settings=settings) == 2
     shown = capsys.readouterr()
     assert said in shown.err
     assert shown.err.count("\n") == 1
     assert shown.out == ""
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(5, "Input/output error"), ZeroDivisionError()])
+def test_no_failure_whatever_is_taken_for_a_breach(health, monkeypatch, capsys, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr("scripts.health.read_equity", fail)
+    assert health() == 2
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+@pytest.mark.parametrize("price", ["", "nan", "0", "-1", "N/A"])
+def test_a_price_that_is_not_known_is_a_breach_and_not_a_zero(health, tmp_path, capsys, price):
+    (tmp_path / "p.csv").write_text(
+        f"symbol,shares,cost,price,sector\nKRYS,54,140,{price},energy\nCRNX,10,30,40,technology\n"
+    )
+    assert health("--positions", "p.csv") == 1
+    shown = capsys.readouterr().out
+    assert "Single-name concentration KRYS: unknown" in shown
+    assert "- energy: unknown (limit 0.30), unknown of the invested" in shown
+    assert "CRNX" not in shown
+    assert "nan" not in shown
+    assert health("--positions", "p.csv", "--json") == 1
+    told = json.loads(capsys.readouterr().out)
+    assert told["sectors"]["energy"]["share_of_equity"] is None
+
+
+def test_a_sector_that_is_not_known_has_the_limit_of_the_others(health, tmp_path, capsys):
+    (tmp_path / "p.csv").write_text("symbol,shares,price,sector\nA,100,90,Widgets\nB,330,90,\n")
+    assert health("--positions", "p.csv") == 1
+    shown = capsys.readouterr()
+    assert "- other: 0.26 (limit 0.25)" in shown.out
+    assert "widgets" not in shown.out
+    assert "1 of 2 positions have no sector and count as other" in shown.err
+
+
+@pytest.mark.parametrize("equity", ["0", "-5"])
+def test_an_equity_of_nothing_is_a_breach_of_everything(health, capsys, equity):
+    assert health(last=equity) == 1
+    shown = capsys.readouterr().out
+    assert "biotech: unknown" in shown
+    assert "Drawdown 1.00" in shown
+
+
+def test_one_value_is_judged_and_remarked_and_so_is_an_old_one(health, tmp_path, capsys):
+    (tmp_path / "one.csv").write_text("date,equity\n2024-01-02,112000\n")
+    assert health("--equity", "one.csv") == 0
+    told = capsys.readouterr().err
+    assert "one value: no drawdown can be seen" in told
+    assert "days old" in told
 
 
 class Mailbox:
