@@ -47,12 +47,13 @@ async def stream() -> AsyncIterator[Stream]:
 
 @asynccontextmanager
 async def streaming(
-    yahoo: Yahoo, stream: Stream, folder: Path, start_ns: int = OPEN - 300 * 10**9, *symbols: str
-) -> AsyncIterator[Driver]:
+    yahoo: Yahoo, stream: Stream, folder: Path, start_ns: int = OPEN - 300 * 10**9, *symbols: str,
+    after_ns: int = 0,
+) -> AsyncIterator[Driver]:  # fmt: skip
     clock = ManualClock(start_ns)
     polled = poll(yahoo, folder, clock, *(symbols or ("AAA", "BBB")))
     feed = YahooStream(polled, clock, url=stream.url, expected_s=EXPECTED_S, seed=1)
-    async with driving(feed, clock) as driver:
+    async with driving(feed, clock, after_ns) as driver:
         await driver.until(lambda: "connected" in driver.kinds(), step_s=0.0)
         await heard(driver, stream)
         yield driver
@@ -106,6 +107,71 @@ async def test_a_session_with_a_gap_is_polled_and_marked_as_backfilled(
     told = [kind for kind in driver.kinds() if kind not in ("row", "connected")]
     assert told == ["down", "recovered"]
     assert stream.subscribed[-1] == {"AAA", "BBB"}
+
+
+@pytest.mark.parametrize("late_s", [1, 3_600])
+async def test_the_first_session_is_not_made_of_the_trades_since_connecting(
+    yahoo: Yahoo, stream: Stream, tmp_path: Path, late_s: int
+) -> None:
+    async with streaming(yahoo, stream, tmp_path, OPEN + late_s * 10**9) as driver:
+        yahoo.answer = answering(driver.clock, {**HISTORY, SESSION: 23.5})
+        await trade(driver, stream, CLOSE + 30 * 10**9)
+        await driver.advance(120)
+        assert len(driver.rows) == 3  # A minute after the close a whole session would have been given
+        await driver.until(lambda: len(driver.rows) == 4, step_s=30.0, pace_s=0.003)
+        assert driver.clock.now_ns() >= CLOSE + 900 * 10**9
+    row = driver.rows[3]
+    assert (row.source, row.backfilled) == ("yahoo_poll", True)
+    assert (row.bars.open[0, 0], row.bars.close[0, 0], row.bars.volume[0, 0]) == (23.5, 23.5, 1_000.0)
+    assert not TROUBLE & set(driver.kinds())
+
+
+async def test_what_was_missed_before_a_restart_is_filled_in_and_the_next_session_is_heard(
+    yahoo: Yahoo, stream: Stream, tmp_path: Path
+) -> None:
+    after_ns = utc_ns("2024-06-28T20:00")
+    async with streaming(yahoo, stream, tmp_path, after_ns=after_ns) as driver:
+        assert closes(driver) == [[21.0, 21.0], [22.0, 22.0]]
+        assert [row.backfilled for row in driver.rows] == [True, True]
+        await trade(driver, stream, CLOSE + 30 * 10**9)
+        await driver.advance(65)
+        await driver.until(lambda: len(driver.rows) == 3, step_s=0.0, pace_s=0.003)
+    assert (driver.rows[2].source, driver.rows[2].backfilled) == ("yahoo_stream", False)
+    days = [int(row.bars.ts[0]) for row in driver.rows]
+    assert days == [utc_ns("2024-07-01T20:00"), utc_ns("2024-07-02T20:00"), CLOSE]
+
+
+async def test_an_outage_over_the_close_is_polled_and_the_session_comes_once(
+    yahoo: Yahoo, stream: Stream, tmp_path: Path
+) -> None:
+    async with streaming(yahoo, stream, tmp_path) as driver:
+        yahoo.answer = answering(driver.clock, {**HISTORY, SESSION: 23.5})
+        await trade(driver, stream, CLOSE - 200 * 10**9)
+        stream.behave = close_with(1011)
+        await stream.cut(1011)
+        await driver.until(lambda: "down" in driver.kinds(), step_s=1.0, pace_s=0.003)
+        await driver.until(lambda: driver.clock.now_ns() > CLOSE + 90 * 10**9, step_s=30.0, pace_s=0.003)
+        stream.behave = None
+        await driver.until(lambda: stream.connected, step_s=1.0, pace_s=0.003)
+        assert len(driver.rows) == 3
+        await driver.until(lambda: len(driver.rows) == 4, step_s=30.0, pace_s=0.003)
+        await driver.advance(600)
+    assert len(driver.rows) == 4
+    assert (driver.rows[3].source, driver.rows[3].backfilled) == ("yahoo_poll", True)
+    assert closes(driver)[3] == [23.5, 23.5]
+
+
+async def test_a_restart_between_close_and_final_bar_waits_for_it(
+    yahoo: Yahoo, stream: Stream, tmp_path: Path
+) -> None:
+    start_ns, after_ns = CLOSE + 120 * 10**9, utc_ns("2024-07-02T20:00")
+    async with streaming(yahoo, stream, tmp_path, start_ns, after_ns=after_ns) as driver:
+        yahoo.answer = answering(driver.clock, {**HISTORY, SESSION: 23.5})
+        assert driver.rows == []
+        await driver.until(lambda: driver.rows, step_s=30.0, pace_s=0.003)
+        assert driver.clock.now_ns() >= CLOSE + 900 * 10**9
+    assert closes(driver) == [[23.5, 23.5]]
+    assert driver.rows[0].backfilled
 
 
 def close_with(code: int):  # type: ignore[no-untyped-def]
