@@ -69,7 +69,13 @@ async def test_what_a_web_page_could_send_is_refused(headers, said):
 
 
 @pytest.mark.parametrize("public", [False, True])
-@pytest.mark.parametrize("given", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": SECRET}, BEARER])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {}, {"Authorization": "Bearer wrong"}, {"Authorization": SECRET},
+        {"Authorization": "Bearer \xfc\xdf"}, BEARER,
+    ],
+)  # fmt: skip
 async def test_with_a_token_only_the_token_throws_it(public, given):
     async with Served(token=SECRET, public=public) as served:
         status, _ = await served.halt({**GOOD, **({"Host": "monitor.fund.test"} if public else {}), **given})
