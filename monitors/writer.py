@@ -91,8 +91,8 @@ class Writer:
             outcome = self.core.apply(given, readings)
             if isinstance(given, Plan):
                 self._encoder = self._new_encoder()
-            before = stream_log.last_seq(connection)
             rows = stream_log.append(connection, seq, self._batches(given, outcome, readings))
+            before = rows[0].seq - 1 if rows else stream_log.last_seq(connection)
             told = outbox.enqueue(connection, outcome.transitions, readings.now_ns, seq)
             self.store.append(
                 inputs.KINDS[type(given)], readings.now_ns, payload, outcome.digest,

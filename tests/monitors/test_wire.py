@@ -145,6 +145,33 @@ def test_a_request_for_a_family_that_does_not_exist_is_refused():
         wire.decode_request(frame)
 
 
+WRONG = [float("nan"), float("inf"), -float("inf"), -1e300, 1e300, "1", [1], True, -(2**63)]
+
+
+def replaced(tree: dict[str, object], at: str, value: object) -> dict[str, object]:
+    return {name: value if name == at else old for name, old in tree.items()}
+
+
+def test_c6_no_number_of_any_body_may_be_beyond_its_bounds():
+    counts = {"fields": 0, "refused": 0}
+    signed = {"value", "threshold"}  # Of an alert: any sign
+    for said in (*(body_of(family, "AAA", 1) for family in FAMILY_NAMES), bar()):
+        plain = msgspec.to_builtins(said)
+        for name in [name for name, value in plain.items() if isinstance(value, int | float)]:
+            counts["fields"] += 1
+            for wrong in WRONG:
+                if name.endswith("_micro") and isinstance(wrong, int) and not isinstance(wrong, bool):
+                    continue
+                if name in signed and wrong == -(2**63):
+                    wrong = 10**19
+                frame = packet(replaced(plain, name, wrong))  # type: ignore[arg-type]
+                with pytest.raises(wire.InvalidFrame):
+                    wire.decode_packet(frame)
+                counts["refused"] += 1
+    print(f"C-6: {counts}")
+    assert counts["fields"] >= 14
+
+
 def mutate(frame: bytes, rng: random.Random) -> bytes:
     data = bytearray(frame)
     for _ in range(rng.randint(1, 4)):
@@ -186,7 +213,7 @@ def fuzz(n_frames: int, seed: int) -> dict[str, int]:
 
 def test_100_000_mutated_frames_raise_only_the_documented_error():
     counts = fuzz(100_000, seed=5)
-    print(counts)
+    print(f"C-5: {counts}")
     assert counts["refused"] > 50_000
     assert counts["accepted"] > 100
 
@@ -194,7 +221,7 @@ def test_100_000_mutated_frames_raise_only_the_documented_error():
 @pytest.mark.nightly
 def test_a_million_mutated_frames_raise_only_the_documented_error():
     counts = fuzz(1_000_000, seed=6)
-    print(counts)
+    print(f"C-5: {counts}")
     assert counts["accepted"] > 1_000
 
 
@@ -226,4 +253,5 @@ def test_deep_nesting_neither_crashes_nor_escapes_on_a_small_stack(opening):
         thread.join()
     finally:
         threading.stack_size(before)
+    print(f"C-7: {len(outcomes)} nested frames refused on a stack of 64 KiB")
     assert outcomes == ["refused"] * 3 * len(DECODERS)
