@@ -223,6 +223,15 @@ def due(connection: sqlite3.Connection, now_ns: int, *, blocked: Sequence[str] =
     )
 
 
+def sent_since(connection: sqlite3.Connection, ts_ns: int) -> list[tuple[str, int]]:
+    """Return (recipient, time) of what servers took since a moment, oldest first."""
+    return connection.execute(
+        "SELECT recipient, settled_ns FROM delivery WHERE state = 'sent' AND settled_ns > ?"
+        " ORDER BY settled_ns",
+        (ts_ns,),
+    ).fetchall()
+
+
 def next_due_ns(connection: sqlite3.Connection) -> int | None:
     """Return when the next pending delivery is due."""
     (first,) = connection.execute("SELECT min(due_ns) FROM delivery WHERE state = 'pending'").fetchone()

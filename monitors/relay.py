@@ -42,6 +42,7 @@ PAYLOAD_MAX = 64 * 1024  # bytes of one transition
 PAUSES_S = (30.0, 900.0, 1800.0)
 GREYLIST_S = 300.0
 JITTER = 0.1
+MINUTE_NS = 60 * 1_000_000_000
 GIVE_UP_NS = 5 * 86_400 * 1_000_000_000
 DOUBTS_MAX = 8  # attempts without an intelligible reply: each may be one more copy
 REST_S_MIN, REST_S_MAX = 0.01, 60.0
@@ -111,9 +112,14 @@ class Relay:
         raise asyncio.CancelledError
 
     def start(self) -> None:
-        """Take up what a process before left under way."""
+        """Take up what a process before left under way, and how many mails it had sent lately."""
+        now_s, now_ns = self._clock.monotonic_s(), self._clock.now_ns()
         with self._transaction() as connection:
             outbox.recover(connection)
+            lately = outbox.sent_since(connection, now_ns - MINUTE_NS)
+        for recipient, at_ns in lately:
+            ago_s = max((now_ns - at_ns) / 1e9, 0.0)  # A clock that was set back
+            self._note_taken(recipient, now_s - ago_s)
 
     async def step(self) -> float:
         """Send everything that may go out now; return the seconds until there may be more to do."""
@@ -191,7 +197,7 @@ class Relay:
         for recipient in due.recipients:
             failure = failures.get(recipient)
             if failure is None or failure.trouble is Trouble.AMBIGUOUS:
-                self._taken.setdefault(recipient, deque(maxlen=MAILS_PER_MINUTE)).append(now_s)
+                self._note_taken(recipient, now_s)
             if failure is None:
                 with self._transaction() as connection:
                     outbox.sent(connection, due.mail_id, recipient, now_ns)
@@ -299,6 +305,9 @@ class Relay:
                 connection, self.email.recipients, name=name, subject=daily.subject, body=daily.body,
                 domain=self._domain, now_ns=now_ns,
             )  # fmt: skip
+
+    def _note_taken(self, recipient: str, at_s: float) -> None:
+        self._taken.setdefault(recipient, deque(maxlen=MAILS_PER_MINUTE)).append(at_s)
 
     def _free_in(self, recipient: str, now_s: float) -> float:
         """Return the seconds until a recipient may get another mail."""

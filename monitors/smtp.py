@@ -72,6 +72,7 @@ async def probe(email: Email) -> Failure | None:
     try:
         async with asyncio.timeout(email.timeout_seconds):
             await client.connect()
+            await client.ehlo()
         with contextlib.suppress(Exception):
             await client.quit(timeout=_QUIT_S)
     except (aiosmtplib.SMTPException, OSError, ValueError) as error:

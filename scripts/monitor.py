@@ -301,8 +301,6 @@ class Process:
     def _on_commit(self, taken: Taken) -> None:
         if self._first_row_s is None and self._health.counts["rows"]:
             self._first_row_s = time.perf_counter() - self._began_s
-        relay = self._relay
-        self._health.mail_trouble = relay.status.reason if relay and relay.status.failing_since_ns else ""
 
     def report(self, source: str, n_recovered: int, *, json: bool) -> None:
         """Print what was done."""
@@ -338,7 +336,10 @@ class Process:
 
 
 class _WatchedRelay(Relay):
-    """A relay whose silence the watchdog notices: one step sends a few mails, each within its deadline."""
+    """A relay whose silence the watchdog notices, and whose trouble is an alert with the next input.
+
+    One step sends a few mails, each within its deadline.
+    """
 
     def __init__(self, health: Health, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -351,6 +352,7 @@ class _WatchedRelay(Relay):
             return await super().step()
         finally:
             del self._health.stuck["relay"]
+            self._health.mail_trouble = self.status.reason if self.status.failing_since_ns else ""
 
 
 def _require_same_universe(writer: Writer, plan: Plan) -> None:

@@ -46,6 +46,10 @@ class Post:
             "daily_at": None,
         }  # fmt: skip
         self.email = Email(**{**known, **email})
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin anew on the same outbox, as the next process does."""
         self.relay = Relay(
             self.transaction,
             self.email,

@@ -87,6 +87,21 @@ async def test_a_storm_is_at_most_three_mails_a_minute_and_complete():
         assert all(b - a >= 60.0 for a, b in zip(arrived, arrived[3:], strict=False))
 
 
+async def test_a_storm_is_bounded_though_the_monitor_dies_again_and_again():
+    """B-6: whoever starts it again every ten seconds gets no more mails than from one that lives."""
+    async with post() as (one, server):
+        arrived = []
+        server.plan = lambda stage, _: arrived.append(one.clock.monotonic_s()) if stage == "body" else None
+        for n in range(30):
+            one.say(transition(n))
+            await one.run(6)
+            one.restart()
+            await one.run(4)
+        await one.run(120)
+        assert sorted(all_keys(server.accepted)) == sorted(transition(n).notif_key for n in range(30))
+        assert all(b - a >= 59.9 for a, b in zip(arrived, arrived[3:], strict=False))
+
+
 async def test_a_poison_alert_is_buried_and_the_others_are_delivered_within_a_minute():
     """B-5"""
     async with post() as (one, server):

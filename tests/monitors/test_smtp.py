@@ -13,7 +13,7 @@ import pytest
 
 from config import Secret
 from config.settings import Email
-from monitors.smtp import Trouble, send
+from monitors.smtp import Trouble, probe, send
 from tests.monitors.smtp_server import CUT, DRIP, GARBAGE, HANG, HUGE, Authority, smtp_server
 
 A, B = "pm@fund.test", "risk@fund.test"
@@ -76,6 +76,8 @@ ROWS = [
     ("421 as banner", {"banner": "421 busy"}, both(Trouble.SERVER)),
     ("554 as banner", {"banner": "554 go away"}, both(Trouble.SETTINGS)),
     ("garbage after the message", {"body": GARBAGE}, both(Trouble.AMBIGUOUS)),
+    ("a megabyte after the message", {"body": HUGE}, both(Trouble.AMBIGUOUS)),
+    ("mailbox full", {"rcpt": "552 full"}, both(Trouble.RECIPIENT_NEVER)),
     ("garbage as banner", {"banner": GARBAGE}, both(Trouble.GARBAGE)),
     ("a megabyte as a reply", {"mail": HUGE}, both(Trouble.GARBAGE)),
 ]
@@ -85,6 +87,39 @@ ROWS = [
 async def test_outcomes(plan, expected):
     troubles, _ = await outcome(plan)
     assert troubles == expected
+
+
+@pytest.mark.parametrize(
+    ("auth", "expected"),
+    [
+        ("235 welcome", {}),
+        ("535 bad credentials: correct horse", both(Trouble.SETTINGS)),
+        ("534 application-specific password required", both(Trouble.SETTINGS)),
+        ("454 temporary failure", both(Trouble.SERVER)),
+        (CUT, both(Trouble.SERVER)),
+    ],
+)
+async def test_a_login_that_is_refused_is_for_a_person_and_one_that_fails_is_for_later(auth, expected):
+    plan = {"ehlo": "250-test\r\n250 AUTH PLAIN", "auth": auth}
+    async with smtp_server(plan) as server:
+        email = settings(server.port, username="desk", password=Secret(PASSWORD))
+        failures = await send(email, note(), (A, B))
+        assert {who: failure.trouble for who, failure in failures.items()} == expected
+        assert not any(PASSWORD in failure.reason for failure in failures.values())
+        assert len(server.received) == (0 if expected else 1)
+
+
+@pytest.mark.parametrize(
+    ("plan", "said"),
+    [({}, None), ({"banner": "421 busy"}, "421 busy"), ({"banner": HANG}, "not done"), ({"ehlo": CUT}, "")],
+)
+async def test_a_probe_says_why_no_mail_could_be_sent_and_sends_nothing(plan, said):
+    async with smtp_server(plan) as server:
+        email = settings(server.port, timeout_seconds=0.5, username="desk", password=Secret(PASSWORD))
+        failure = await probe(email)
+        assert (failure is None) == (said is None)
+        assert failure is None or said in failure.reason
+        assert not any(line.startswith(("MAIL", "AUTH")) for line in server.commands)
 
 
 @pytest.mark.parametrize(
