@@ -130,7 +130,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.repeats < 1:
         parser.error(f"--repeats must be >= 1, was {options.repeats}")
-    print("measuring; the first run of a fresh checkout compiles for a minute", file=sys.stderr)
+    print("measuring; the first run of a fresh checkout compiles for half a minute", file=sys.stderr)
     report = measure(small=options.small, repeats=options.repeats, cpu_time=options.cpu_time)
     if options.json:
         print(json.dumps(report))

@@ -24,13 +24,16 @@ from typing import Any, cast
 import numba
 import numpy as np
 from numba.core import config as _config
+from numba.core import event as _event
 from numba.core import types as _types
 from numba.core.dispatcher import Dispatcher
 from numpy.typing import NDArray
 
 from engine.errors import EngineError
+from engine.parts import PartCompiler
 
-numba_config: Any = _config  # Numba's own types do not cover these two
+numba_config: Any = _config  # Numba's own types do not cover these
+numba_events: Any = _event
 types: Any = _types
 typeof: Any = numba.typeof
 
@@ -93,7 +96,7 @@ def kernel(function: Callable[..., Any]) -> Any:
     compiled = numba.njit(**_OPTIONS)(function)
     if not isinstance(compiled, Dispatcher):  # NUMBA_DISABLE_JIT=1 leaves plain functions
         return _interpreted(function)
-    return _one_form(compiled, opt=None)
+    return _one_form(compiled)
 
 
 def entry(function: Any, *args: Any) -> Callable[..., Any]:
@@ -179,8 +182,7 @@ def _interpreted(function: Callable[..., Any]) -> Callable[..., Any]:
 def step(function: Callable[..., Any]) -> Any:
     """Compile a part of kernels, which only they can call and which becomes a piece of each caller.
 
-    It is optimised lightly by itself and fully as part of every kernel that it ends up in. A call would
-    take the tuples of arrays apart and put them together again, about 0.1 us.
+    A call would take the tuples of arrays apart and put them together again, about 0.1 us.
     """
     return _part(function, inlined=True)
 
@@ -191,34 +193,31 @@ def routine(function: Callable[..., Any]) -> Any:
 
 
 def _part(function: Callable[..., Any], *, inlined: bool) -> Any:
-    options = {**_OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True, "forceinline": inlined}
-    return _one_form(numba.njit(**options)(function), opt=_LIGHT)
+    options = {**_OPTIONS, **_PART_OPTIONS, "forceinline": inlined}
+    return _one_form(numba.njit(**options)(function))
 
 
 _OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
-_LIGHT = type(numba_config.OPT)(1)
+_PART_OPTIONS: dict[str, Any] = {
+    "cache": False,  # The cached kernel holds its parts
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+    "pipeline_class": PartCompiler,
+}
 
 
-def _one_form(compiled: Any, *, opt: Any) -> Any:
-    """Keep Numba from compiling a function anew for every constant that it is called with.
-
-    `opt`: the level at which it is optimised when a caller's compilation asks for it; None: the usual one.
-    """
+def _one_form(compiled: Any) -> Any:
+    """Keep Numba from compiling a function anew for every constant that it is called with."""
     if not isinstance(compiled, Dispatcher):  # NUMBA_DISABLE_JIT=1 leaves plain functions
         return compiled
     dispatcher: Any = compiled
     template = dispatcher.get_call_template
 
     def one_form(args: Any, kws: Any) -> Any:
-        usual = numba_config.OPT
-        numba_config.OPT = usual if opt is None else opt
-        try:
-            return template(
-                tuple(types.unliteral(arg) for arg in args),
-                {name: types.unliteral(arg) for name, arg in kws.items()},
-            )
-        finally:
-            numba_config.OPT = usual
+        return template(
+            tuple(types.unliteral(arg) for arg in args),
+            {name: types.unliteral(arg) for name, arg in kws.items()},
+        )
 
     dispatcher.get_call_template = one_form
     return dispatcher

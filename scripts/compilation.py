@@ -1,4 +1,4 @@
-"""Compiling ahead, on two cores: strategies in a process of their own, the desk in this one.
+"""Compiling ahead, on two cores: the desk in this process, all other kernels of a run in one of their own.
 
 A first run would compile them one after the other. Both processes write to the disk cache that every later
 run loads; what the other process could not compile is compiled when it is needed, as always.
@@ -6,6 +6,7 @@ run loads; what the other process could not compile is compiled when it is neede
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -14,14 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from engine.slab import Tape, Universe
+    from engine.slab import Bars
     from strategies.base import Strategy
 
 _ROOT = Path(__file__).resolve().parent.parent
 
 
 def compile_ahead(strategies: Sequence[Strategy]) -> None:
-    """Compile what these strategies and a desk need, using one more core than usual."""
+    """Compile what a run of these strategies needs, using one more core than usual."""
     from strategies.registry import BUILT_IN
 
     names = [strategy.name for strategy in strategies if strategy.name in BUILT_IN]
@@ -34,10 +35,12 @@ def compile_ahead(strategies: Sequence[Strategy]) -> None:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
+    gc.disable()  # A compiler makes little garbage and very many objects to look through
     try:
         _run_desk(strategies)
         child.wait()
     finally:
+        gc.enable()
         child.kill()
         child.wait()
 
@@ -49,37 +52,49 @@ def _run_desk(strategies: Sequence[Strategy]) -> None:
     from brokers.config import DeskConfig
     from brokers.desk import Desk
     from engine.events import SIGNAL_DTYPE
-    from engine.market import MarketGate
+    from engine.jit import records
+    from engine.slab import Tape, Universe
 
-    universe, tape = _one_row()
-    gate = MarketGate()
-    gate.start()
-    desk = Desk(universe, strategies, DeskConfig())
-    desk.process(tape, gate.on_bars(tape), [np.empty(0, SIGNAL_DTYPE) for _ in strategies])
+    bars = _one_row()
+    tape = Tape(
+        bars.ts, bars.open, bars.high, bars.low, bars.close, bars.volume, np.full((1, 1), 2, np.uint8),
+        records(bars.actions), bars.benchmark,
+    )  # fmt: skip
+    desk = Desk(Universe(("A",)), strategies, DeskConfig())
+    desk.process(tape, np.zeros(1, np.int64), [np.empty(0, SIGNAL_DTYPE) for _ in strategies])
 
 
-def _one_row() -> tuple[Universe, Tape]:
+def _one_row() -> Bars:
     import numpy as np
 
-    from engine.intake import Intake
-    from engine.slab import Bars, Universe
+    from engine.slab import Bars
 
-    universe = Universe(("A",))
-    intake = Intake()
-    intake.start(universe)
     price = np.full((1, 1), 10.0)
-    return universe, intake.on_bars(Bars(np.array([1]), price, price, price, price, 1000.0 * price))
+    return Bars(np.array([1]), price, price, price, price, 1000.0 * price)
 
 
 def main(names: Sequence[str]) -> None:
-    """Let each strategy work on one row."""
+    """Let everything but the desk work on one row, and the report on two days."""
+    import numpy as np
+
+    from engine.intake import Intake
+    from engine.market import MarketGate
+    from engine.slab import Universe
+    from reports.bootstrap import resampled_days
     from strategies import registry
 
-    universe, tape = _one_row()
+    gc.disable()
+    universe = Universe(("A",))
+    intake = Intake()
+    intake.start(universe)
+    tape = intake.on_bars(_one_row())
     for name in names:
         strategy = registry.create(name)
         strategy.start(universe)
         strategy.on_bars(tape, 0)
+    MarketGate().on_bars(tape)
+    days = np.zeros(2)
+    resampled_days(days, days, np.random.default_rng(0), resamples=1, block=1, years=1.0, rate=0.0)
 
 
 if __name__ == "__main__":

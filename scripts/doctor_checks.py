@@ -141,7 +141,7 @@ def kernels() -> Iterator[Finding]:
     n = compiled_kernels()
     size = sum(path.stat().st_size for path in CACHE_DIR.rglob("*.nbc"))
     detail = f"{n} kernels, {size / 1e6:.0f} MB, {CACHE_DIR}" if n else f"empty, {CACHE_DIR}"
-    remedy = "" if n else "the next run compiles, about a minute, once"
+    remedy = "" if n else "the next run compiles, about half a minute, once"
     yield Finding(section, "cache", State.OK if n else State.WARN, detail, remedy)
 
 

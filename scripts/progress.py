@@ -20,7 +20,7 @@ QUIET_SECONDS = 1.0  # nothing is shown for work that is done by then
 LINE_SECONDS = 5.0  # between two plain lines
 REDRAW_SECONDS = 0.1
 COMPILING_SECONDS = 2.0
-COMPILING = "compiling kernels, once per machine: ~40 s"
+COMPILING = "compiling kernels, once per machine and version: about half a minute"
 
 
 class Progress:
@@ -123,24 +123,48 @@ def compiled_kernels() -> int:
 def telling_of_compilation(known: int) -> Iterator[None]:
     """Within, say so when kernels are compiled: nobody should wonder what a first run is waiting for.
 
-    known: `compiled_kernels()` of before the program loaded any.
+    known: `compiled_kernels()` of before the program loaded any. None: said at once. A cache can also be warm
+    for some kernels only, without a strategy or mode that was never used here: said of what takes long.
     """
-
-    def tell() -> None:
-        if compiled_kernels() > known:
-            note(COMPILING)
+    from engine.jit import numba_events
 
     if known == 0:
         note(COMPILING)
-    # A cache can also be warm for some kernels only: a strategy or mode that was never used here.
-    timer = threading.Timer(COMPILING_SECONDS, tell)
-    timer.daemon = True
-    if known:
-        timer.start()
+        yield
+        return
+    listener = _long_compilations()
+    numba_events.register("numba:compile", listener)
     try:
         yield
     finally:
-        timer.cancel()
+        numba_events.unregister("numba:compile", listener)
+
+
+def _long_compilations() -> Any:
+    """Return a listener that tells once of a kernel that takes long to compile."""
+    from engine.jit import numba_events
+
+    class Listener(numba_events.Listener):  # type: ignore[misc]  # Numba's types do not cover it
+        depth = 0  # a kernel's parts are compiled within it
+        told = False
+
+        def on_start(self, happened: Any) -> None:
+            self.depth += 1
+            if self.depth == 1 and not self.told:
+                self.timer = threading.Timer(COMPILING_SECONDS, self.tell)
+                self.timer.daemon = True
+                self.timer.start()
+
+        def on_end(self, happened: Any) -> None:
+            self.depth -= 1
+            if self.depth == 0:
+                self.timer.cancel()
+
+        def tell(self) -> None:
+            self.told = True
+            note(COMPILING)
+
+    return Listener()
 
 
 def _terminal_bar() -> Any:

@@ -185,3 +185,31 @@ def test_only_the_jit_module_compiles() -> None:
         for node in ast.walk(ast.parse(path.read_text())):
             name = getattr(node, "attr", getattr(node, "id", ""))
             assert name not in ("njit", "jit", "vectorize", "guvectorize", "cfunc"), f"{path}:{node.lineno}"  # type: ignore[attr-defined]
+
+
+@jit.step
+def halved(columns: Columns, row: int) -> float:
+    return columns.first[row] / 2.0
+
+
+@jit.routine
+def quartered(columns: Columns, row: int) -> float:
+    return halved(columns, row) / 2.0
+
+
+@jit.kernel
+def eighth(columns: Columns, row: int) -> float:
+    return quartered(columns, row) / 2.0
+
+
+def test_parts_are_machine_code_and_on_the_disk_only_as_pieces_of_their_kernel() -> None:
+    columns = Columns(np.array([5.0, 0.7]), np.zeros(2))
+    assert [eighth(columns, row) for row in (0, 1)] == [5.0 / 8, 0.7 / 8]
+    if jit.numba_config.DISABLE_JIT:
+        return
+    eighth.compile((typeof(columns), typeof(1)))
+    for part in (halved, quartered):
+        for compiled in part.overloads.values():
+            assert compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name) == 0
+        assert not list(jit.CACHE_DIR.rglob(f"*.{part.py_func.__name__}-*"))
+    assert list(jit.CACHE_DIR.rglob("*.eighth-*"))
