@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.desk import CLOSE, HIGH, LOW
+from engine.desk import CLOSE, HIGH, LOW, NEWEST, SEEN
 from engine.jit import routine, step
 from risk.sizing import adv_usd, volatility_daily
 
@@ -42,21 +42,21 @@ def corwin_schultz_pair(high_1, low_1, close_1, high_2, low_2):
 def spread_estimate(state, s):
     """Return the mean Corwin-Schultz estimate over the last 20 traded bars, capped at 150 bp; 0 before
     there are two bars."""
-    return mean_spread(state.closes, state.ranges, state.symbols[s].bars_seen, s)
+    return mean_spread(state.closes, state.ranges, state.history, s)
 
 
 @routine
-def mean_spread(closes, ranges, seen, s):
-    pairs = min(seen - 1, SPREAD_BARS)
+def mean_spread(closes, ranges, history, s):
+    pairs = min(history[SEEN, s] - 1, SPREAD_BARS)
     if pairs < 1:
         return 0.0
     close_mask, range_mask = len(closes) - 1, len(ranges) - 1
+    newest = history[NEWEST, s]
     total = 0.0
-    for k in range(pairs, 0, -1):
-        close = closes[(seen - k - 1) & close_mask, s, CLOSE]
-        first = ranges[(seen - k - 1) & range_mask, s]
-        second = ranges[(seen - k) & range_mask, s]
-        total += corwin_schultz_pair(first[HIGH], first[LOW], close, second[HIGH], second[LOW])
+    for session in range(newest - pairs, newest):
+        close = closes[session & close_mask, CLOSE, s]
+        first, second = ranges[session & range_mask], ranges[(session + 1) & range_mask]
+        total += corwin_schultz_pair(first[HIGH, s], first[LOW, s], close, second[HIGH, s], second[LOW, s])
     return min(total / pairs, SPREAD_MAX)
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from brokers.config import DeskConfig, Mode, SpreadModel
 from brokers.costs import SPREAD_BARS
-from brokers.session import session_pass
+from brokers.session import OUT_OF_RANGE, session_pass
 from engine.desk import (
     MICRO,
     OUTBOX_DTYPES,
@@ -24,7 +24,7 @@ from engine.desk import (
 from engine.errors import ConfigError, EngineError
 from engine.events import SIGNAL_DTYPE, Reason, join_rows
 from engine.exits import ExitRules
-from engine.jit import entry, records, scalars
+from engine.jit import entry, kernel, records, scalars
 from engine.loop import DeskResult
 from engine.slab import Membership, Tape, Universe
 from risk.sectors import sector_tables
@@ -35,7 +35,7 @@ _ROWS = 4096  # least capacity of the buffers that the pass writes
 DEFAULT_SLOTS = 20  # divides equity when `max_positions` is off
 
 _NO_SIGNALS = np.empty(0, SIGNAL_DTYPE)
-_SIGNAL_BYTES = np.dtype(f"V{SIGNAL_DTYPE.itemsize}")
+_NONE = tuple(np.empty(0, dtype) for dtype in OUTBOX_DTYPES)
 POSITION_DTYPE = np.dtype(
     [
         ("account", np.int64), ("symbol", np.int64), ("strategy", np.int64), ("quantity", np.int64),
@@ -152,6 +152,8 @@ class Desk:
         self._out = allocate_outbox(1, len(self.accounts), _ROWS)
         self._written = (0,) * len(OUTBOX_DTYPES)
         self._entry: Callable[..., int] | None = None
+        self._merge: Callable[..., int] | None = None
+        self._merged = _NO_SIGNALS
         capital = round(config.capital_usd * MICRO)
         cash = np.array([capital]) if blend else _split_money(capital, self.weights)
         for field in ("cash", "equity", "hwm", "hwm_risk"):
@@ -165,7 +167,7 @@ class Desk:
         `signals`: one array per strategy, each sorted by (ts, symbol). Raises EngineError when an amount
         leaves the range of int64 micro-dollars.
         """
-        merged = records(_merge(signals))
+        merged = records(self._in_order(signals))
         n_rows = len(tape.ts)
         if len(self._out.equity) < n_rows:
             self._out = self._out._replace(equity=np.zeros((n_rows, len(self.accounts), 3), np.int64))
@@ -180,20 +182,41 @@ class Desk:
         while True:
             out, first, before = self._out, self._written, row
             row = self._entry(tape, market, merged, *fixed, out, row)
-            if self._state.counters["overflow"][0]:
+            if row == OUT_OF_RANGE:
                 raise EngineError(
                     "an amount left the range of the ledger (9e12 dollars); check the prices of the feed"
                 )
-            last = self._written = out.counts[0].tolist()
+            last = self._written = cast(tuple[int, ...], out.counts.item())
             # Rows are never written again, so that they can be handed out as they are
-            parts.append([out[i][first[i] : last[i]] for i in range(len(first))])
+            parts.append(
+                [
+                    rows[start:stop] if stop > start else none
+                    for rows, start, stop, none in zip(out, first, last, _NONE, strict=False)
+                ]
+            )
             if row == n_rows:
                 break
             full = row == before and not any(first)
             self._renew((2 if full else 1) * len(out.orders))
-        self._state.counters["cursor"] = 0  # A snapshot does not tell how the bars were cut
         columns = parts[0] if len(parts) == 1 else [join_rows(column) for column in zip(*parts, strict=True)]
         return DeskResult._make([*columns, out.equity[:n_rows].copy()])
+
+    def _in_order(self, signals: Sequence[NDArray[np.void]]) -> NDArray[np.void]:
+        """Return the signals of all strategies sorted by (ts, symbol, strategy), until the next call."""
+        filled = [np.ascontiguousarray(rows) for rows in signals if len(rows)]
+        for rows in filled:
+            if rows.dtype != SIGNAL_DTYPE:  # The kernels are entered without a look at types
+                raise EngineError(f"signals must be rows of SIGNAL_DTYPE, was {rows.dtype}")
+        if len(filled) < 2:
+            return filled[0] if filled else _NO_SIGNALS
+        if sum(map(len, filled)) > len(self._merged):
+            self._merged = np.empty(2 * sum(map(len, filled)), SIGNAL_DTYPE)
+        if self._merge is None:
+            self._merge = entry(merge_signals, filled[0], self._merged, 0)
+        n = 0
+        for rows in filled:
+            n = self._merge(rows, self._merged, n)
+        return self._merged[:n]
 
     def _renew(self, capacity: int) -> None:
         """Go on with empty buffers of `capacity` rows."""
@@ -248,18 +271,22 @@ def _everyone(n_symbols: int) -> Membership:
     return Membership(np.zeros(1, np.int64), np.ones((1, n_symbols), np.uint8))
 
 
-def _merge(signals: Sequence[NDArray[np.void]]) -> NDArray[np.void]:
-    """Return the signals of all strategies sorted by (ts, symbol, strategy)."""
-    filled = [rows for rows in signals if len(rows)]
-    for rows in filled:
-        if rows.dtype != SIGNAL_DTYPE:  # The pass is entered without a look at types
-            raise EngineError(f"signals must be rows of SIGNAL_DTYPE, was {rows.dtype}")
-    if len(filled) < 2:
-        return np.ascontiguousarray(filled[0]) if filled else _NO_SIGNALS
-    rows = join_rows(filled)
-    order = np.lexsort((rows["symbol"], rows["ts"]))  # Stable: equals stay in the order of the strategies
-    # Moved as bytes, not field by field
-    return rows.view(_SIGNAL_BYTES)[order].view(rows.dtype)
+@kernel
+def merge_signals(rows: NDArray[np.void], merged: NDArray[np.void], n: int) -> int:
+    """Merge `rows` into `merged[:n]`, both sorted by (ts, symbol), behind their equals; return how many
+    there are then. From the back, so that nothing is in the way."""
+    i, j = n - 1, len(rows) - 1
+    k = i + j + 1
+    while j >= 0:
+        ts, symbol = rows[j]["ts"], rows[j]["symbol"]
+        while i >= 0 and (merged[i]["ts"] > ts or (merged[i]["ts"] == ts and merged[i]["symbol"] > symbol)):
+            merged[k] = merged[i]
+            i -= 1
+            k -= 1
+        merged[k] = rows[j]
+        j -= 1
+        k -= 1
+    return n + len(rows)
 
 
 def _split_money(total: int, weights: NDArray[np.float64]) -> NDArray[np.int64]:

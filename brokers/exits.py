@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.desk import CLOSE, EXIT, HIGH, LOW, VOLUME
+from engine.desk import CLOSE, EXIT, LOW, NEWEST, SEEN
 from engine.events import Reason
 from engine.jit import step
 
@@ -18,26 +18,26 @@ BEAR_BIT = 1
 @step
 def mean_close(state, s, n_bars):
     """Return the mean of the last `n_bars` closes, summed oldest to newest; NaN with fewer."""
-    seen = state.symbols[s].bars_seen
-    if seen < n_bars:
+    if state.history[SEEN, s] < n_bars:
         return np.nan
     mask = len(state.closes) - 1
+    newest = state.history[NEWEST, s]
     total = 0.0
-    for k in range(n_bars, 0, -1):
-        total += state.closes[(seen - k) & mask, s, CLOSE]
+    for session in range(newest - n_bars + 1, newest + 1):
+        total += state.closes[session & mask, CLOSE, s]
     return total / n_bars
 
 
 @step
 def lowest_prior_low(state, s, n_bars):
     """Return the lowest low of the `n_bars` bars before the newest; NaN with fewer."""
-    seen = state.symbols[s].bars_seen
-    if seen < n_bars + 1:
+    if state.history[SEEN, s] < n_bars + 1:
         return np.nan
     mask = len(state.ranges) - 1
+    newest = state.history[NEWEST, s]
     lowest = np.inf
-    for k in range(n_bars + 1, 1, -1):
-        lowest = min(lowest, state.ranges[(seen - k) & mask, s, LOW])
+    for session in range(newest - n_bars, newest):
+        lowest = min(lowest, state.ranges[session & mask, LOW, s])
     return lowest
 
 
@@ -86,81 +86,9 @@ def scale_out_quantity(lot, rules, close):
 @step
 def trail(state, lot, rules, s):
     """Raise the stop to k ATR under the highest close since the entry; it acts from the next session."""
-    traded = state.symbols[s]
-    level = lot.highest_close - rules.trail_atr_multiple * traded.atr
-    if traded.bars_seen > rules.trail_atr_bars and not level <= lot.stop and level == level:
+    level = lot.highest_close - rules.trail_atr_multiple * state.symbols[s].atr
+    if state.history[SEEN, s] > rules.trail_atr_bars and not level <= lot.stop and level == level:
         lot.stop = level
-
-
-@step
-def remember_bar(state, tape, t, atr_bars):
-    """Append row t to the rings of every symbol that traded; advance the ATR where it is used.
-
-    Wilder: the mean of the first n true ranges, then atr += (tr - atr)/n. Reading a row that nobody needs
-    takes longer than all else here, so highs and lows are left alone where nothing looks back at them.
-    """
-    closes, ranges, symbols = state.closes, state.ranges, state.symbols
-    close_mask, range_mask = len(closes) - 1, len(ranges) - 1
-    with_ranges = atr_bars > 0 or range_mask > 0
-    for s in range(tape.close.shape[1]):
-        status = tape.status[t, s]
-        if status < 2:
-            continue
-        traded = symbols[s]
-        seen = traded.bars_seen if status == 2 else np.int64(0)
-        traded.bars_seen = seen + 1
-        close = tape.close[t, s]
-        closes[seen & close_mask, s, CLOSE] = close
-        closes[seen & close_mask, s, VOLUME] = tape.volume[t, s]
-        if with_ranges:
-            high, low = tape.high[t, s], tape.low[t, s]
-            ranges[seen & range_mask, s, HIGH] = high
-            ranges[seen & range_mask, s, LOW] = low
-            if atr_bars > 0:
-                advance_atr(traded, seen, atr_bars, high, low, close)
-
-
-@step
-def advance_atr(traded, seen, n, high, low, close):
-    if seen > 0:
-        previous = traded.atr_close
-        tr = max(high, previous) - min(low, previous)
-        if seen <= n:
-            traded.atr += tr / n
-        else:
-            traded.atr += (tr - traded.atr) / n
-    else:
-        traded.atr = 0.0
-    traded.atr_close = close
-
-
-@step
-def rescale_history(state, s, ratio):
-    """Restate what is remembered of a symbol in the share basis after a split."""
-    for k in range(len(state.closes)):
-        state.closes[k, s, CLOSE] /= ratio
-        state.closes[k, s, VOLUME] *= ratio
-    for k in range(len(state.ranges)):
-        state.ranges[k, s, HIGH] /= ratio
-        state.ranges[k, s, LOW] /= ratio
-    state.symbols[s].atr /= ratio
-    state.symbols[s].atr_close /= ratio
-
-
-@step
-def move_history(state, old, new):
-    """Hand what is remembered of a symbol to the column of its new name, unless that has traded already."""
-    source, target = state.symbols[old], state.symbols[new]
-    if target.bars_seen > 0:
-        return
-    for rings in (state.closes, state.ranges):
-        for k in range(len(rings)):
-            for j in range(2):
-                rings[k, new, j] = rings[k, old, j]
-    target.bars_seen = source.bars_seen
-    target.atr = source.atr
-    target.atr_close = source.atr_close
-    source.bars_seen = 0
 
 
 @step

@@ -13,13 +13,11 @@ from brokers.exits import (
     SCALE_OUT,
     exit_is_whole,
     exit_reason,
-    move_history,
     note_gain,
-    remember_bar,
-    rescale_history,
     scale_out_quantity,
     trail,
 )
+from brokers.history import move_history, remember_bar, rescale_history
 from brokers.matching import fill_orders, stop_phase
 from engine.desk import (
     ACTIVE,
@@ -62,11 +60,13 @@ WARNED, TO_HALTED = int(RiskKind.WARNING), int(RiskKind.HALTED)
 TO_COOLDOWN, REARMED = int(RiskKind.COOLDOWN), int(RiskKind.REARMED)
 TRAILING, MARKET = int(OrderType.TRAILING_STOP), int(OrderType.MARKET)
 LIQUIDATE, HALVE = 0, 2
+OUT_OF_RANGE = -1
 
 
 @kernel
 def session_pass(tape, market, signals, params, tables, state, out, row):
-    """Run sessions `row`.. of the slab; return the first row that was not run.
+    """Run sessions `row`.. of the slab; return the first row that was not run, OUT_OF_RANGE where an amount
+    left the range of int64 micro-dollars.
 
     Stops before a row for which the buffers of `out` might be too small. `signals` is sorted by
     (ts, symbol, strategy); `market` is int64[K], the gate's bits at each close.
@@ -93,7 +93,7 @@ def session_pass(tape, market, signals, params, tables, state, out, row):
         while next_action < len(tape.actions) and tape.actions[next_action].row == t:
             next_action += 1
         if not has_room(state, out, n_accounts, last - first, next_action - action):
-            return t
+            return t if counters.overflow == 0 else OUT_OF_RANGE
         counters.session += 1
         if params.barred != 0:
             for a in range(n_accounts):
@@ -117,7 +117,8 @@ def session_pass(tape, market, signals, params, tables, state, out, row):
                 apply_exit_rules(state, out, tables, tape, t, a, market[t])
         take_signals(state, out, params, tables, tape, t, signals, first, last, market[t])
         counters.cursor = last
-    return n_rows
+    counters.cursor = 0  # A snapshot does not tell how the bars were cut
+    return n_rows if counters.overflow == 0 else OUT_OF_RANGE
 
 
 @step

@@ -37,8 +37,9 @@ ENTRY, EXIT = 0, 1  # places in DeskState.orders[a]
 HELD, LEAVING = 0, 1  # DeskState.sets: places with a lot, with an exit order
 ACTIVE, HALTED, COOLDOWN = 0, 1, 2  # account states of the portfolio stop
 AT_OPEN, INTRABAR, AT_CLOSE = 0, 1, 2  # phases of a session in which an order can fill
-CLOSE, VOLUME = 0, 1  # last axis of DeskState.closes
-HIGH, LOW = 0, 1  # last axis of DeskState.ranges
+CLOSE, VOLUME = 0, 1  # DeskState.closes[k]
+HIGH, LOW = 0, 1  # DeskState.ranges[k]
+SEEN, NEWEST = 0, 1  # DeskState.history: traded bars since the last reset, session of the newest
 
 # `cursor`: signals of the slab consumed so far. `overflow`: an amount left the range of int64.
 COUNTERS_DTYPE = np.dtype(
@@ -74,7 +75,6 @@ PLAN_DTYPE = np.dtype(
 )  # fmt: skip
 SYMBOL_DTYPE = np.dtype(
     [
-        ("bars_seen", _I),  # traded bars since the last reset; the head of the symbol's rings
         ("atr", _F),
         ("atr_close", _F),  # the close that the ATR was last advanced with
         ("used_session", _I),
@@ -154,8 +154,9 @@ class DeskState(NamedTuple):
     sets: NDArray[np.int64]  # [2, A, N / 64 rounded up], a bit per symbol
     entries: NDArray[np.int64]  # [A, N] symbols with an entry order, in gate order
     symbols: NDArray[np.void]  # SYMBOL_DTYPE[N]
-    closes: NDArray[np.float64]  # [H, N, 2] rings of traded bars: close, volume; H: a power of 2
-    ranges: NDArray[np.float64]  # [R, N, 2] the same of high and low; R = 1 where nothing looks back at them
+    history: NDArray[np.int64]  # [2, N] what the rings hold of a symbol (`brokers.history`)
+    closes: NDArray[np.float64]  # [H, 2, N] rings of traded bars: close, volume; H: a power of 2
+    ranges: NDArray[np.float64]  # [R, 2, N] the same of high and low; R = 1 where nothing looks back at them
     sector_usd: NDArray[np.float64]  # [A, sectors] part of `ACCOUNT_DTYPE.committed` in each sector
     votes: NDArray[np.void]  # SIGNAL_DTYPE[N, S] last signal per strategy (blend only)
     vote_session: NDArray[np.int64]  # [N, S] session of that signal, -1 for none
@@ -359,8 +360,9 @@ def allocate_state(
         sets=np.zeros((2, n_accounts, -(-n_symbols // 64)), _I),
         entries=np.zeros((n_accounts, n_symbols), _I),
         symbols=records(symbols),
-        closes=np.zeros((closes, n_symbols, 2)),
-        ranges=np.zeros((ranges, n_symbols, 2)),
+        history=np.zeros((2, n_symbols), _I),
+        closes=np.zeros((closes, 2, n_symbols)),
+        ranges=np.zeros((ranges, 2, n_symbols)),
         sector_usd=np.zeros((n_accounts, n_sectors)),
         votes=records(np.zeros((n_votes, n_strategies), SIGNAL_DTYPE)),
         vote_session=np.full((n_votes, n_strategies), -1, _I),

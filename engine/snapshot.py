@@ -17,7 +17,7 @@ import numpy as np
 
 from engine.errors import DataError, EngineError
 
-MAGIC = b"smallcap-snapshot-2\n"
+MAGIC = b"smallcap-snapshot-3\n"
 _ARRAY = "\x00array"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.desk import CLOSE, VOLUME
+from engine.desk import CLOSE, NEWEST, SEEN, VOLUME
 from engine.jit import routine, step
 
 EQUAL_WEIGHT, FIXED_RISK, VOL_TARGET, CONFIDENCE, FIXED_NOTIONAL = range(5)
@@ -18,38 +18,40 @@ MEAN_CORRELATION = 0.3  # assumed between positions in vol_target
 def adv_usd(state, s):
     """Return the mean dollar volume of the last 20 traded bars, the newest included; of fewer if the
     symbol has traded fewer; 0 if it never traded."""
-    return mean_dollar_volume(state.closes, state.symbols[s].bars_seen, s)
+    return mean_dollar_volume(state.closes, state.history, s)
 
 
 @routine
-def mean_dollar_volume(closes, seen, s):
-    n = min(seen, ADV_BARS)
+def mean_dollar_volume(closes, history, s):
+    n = min(history[SEEN, s], ADV_BARS)
     if n == 0:
         return 0.0
     mask = len(closes) - 1
+    newest = history[NEWEST, s]
     total = 0.0
-    for k in range(n, 0, -1):
-        bar = (seen - k) & mask
-        total += closes[bar, s, CLOSE] * closes[bar, s, VOLUME]
+    for session in range(newest - n + 1, newest + 1):
+        bar = closes[session & mask]
+        total += bar[CLOSE, s] * bar[VOLUME, s]
     return total / n
 
 
 @step
 def volatility_daily(state, s):
     """Return the standard deviation (ddof 1) of the last 20 log returns, NaN with fewer."""
-    return deviation_of_returns(state.closes, state.symbols[s].bars_seen, s)
+    return deviation_of_returns(state.closes, state.history, s)
 
 
 @routine
-def deviation_of_returns(closes, seen, s):
-    if seen < VOL_BARS + 1:
+def deviation_of_returns(closes, history, s):
+    if history[SEEN, s] < VOL_BARS + 1:
         return np.nan
     mask = len(closes) - 1
     total = 0.0
     squares = 0.0
-    previous = closes[(seen - VOL_BARS - 1) & mask, s, CLOSE]
-    for k in range(VOL_BARS, 0, -1):
-        close = closes[(seen - k) & mask, s, CLOSE]
+    newest = history[NEWEST, s]
+    previous = closes[(newest - VOL_BARS) & mask, CLOSE, s]
+    for session in range(newest - VOL_BARS + 1, newest + 1):
+        close = closes[session & mask, CLOSE, s]
         change = np.log(close / previous)
         total += change
         squares += change * change

@@ -67,12 +67,14 @@ def test_size_uses_the_split_adjusted_history() -> None:
 
 
 def test_dollar_volume_and_volatility_of_an_empty_history_are_zero_and_unknown() -> None:
-    closes = allocate_state(1, 1, 1, 1, close_bars=22, range_bars=1, blend=False).closes
+    state = allocate_state(1, 1, 1, 1, close_bars=22, range_bars=1, blend=False)
+    closes, history = state.closes, state.history
     adv, volatility = (getattr(f, "py_func", f) for f in (mean_dollar_volume, deviation_of_returns))
-    assert adv(closes, 0, 0) == 0.0
-    assert math.isnan(volatility(closes, 0, 0))
+    assert adv(closes, history, 0) == 0.0
+    assert math.isnan(volatility(closes, history, 0))
     for k in range(25):
-        closes[k % len(closes), 0] = (1.0 + k, 10.0)
+        closes[k % len(closes), :, 0] = (1.0 + k, 10.0)
+        history[:, 0] = (k + 1, k)
         recent = [1.0 + j for j in range(max(0, k - 19), k + 1)]
-        assert adv(closes, k + 1, 0) == pytest.approx(10 * np.mean(recent))
-        assert math.isnan(volatility(closes, k + 1, 0)) == (k < 20)
+        assert adv(closes, history, 0) == pytest.approx(10 * np.mean(recent))
+        assert math.isnan(volatility(closes, history, 0)) == (k < 20)
