@@ -356,8 +356,11 @@ class _WatchedRelay(Relay):
 
 
 def _require_same_universe(writer: Writer, plan: Plan) -> None:
-    """Say it in the user's words when a store is of another universe, or of other bars."""
+    """Say it in the user's words when a store is of another universe or kind, or of other bars."""
     running = writer.core.plan
+    if running is not None and (running.positions is None) != (plan.positions is None):
+        was = "trades on paper" if running.positions is None else "watches positions (--positions)"
+        raise DataError(f"{writer.store.directory}: {was}; use another --store, or start it as it was")
     if running is not None and running.interval != plan.interval:
         raise DataError(
             f"{writer.store.directory}: was begun with {running.interval} bars, now {plan.interval};"

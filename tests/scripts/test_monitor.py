@@ -131,6 +131,17 @@ def test_more_history_goes_on_where_the_store_is(home, capsys):
         assert sum(one.get(name, 0) for one in counts) == whole.get(name, 0)
 
 
+def test_a_paper_account_and_a_watched_portfolio_are_not_mixed_in_a_store(home, data, capsys):
+    (home / "p.csv").write_text("symbol,shares\nAAAA,100\n")
+    assert monitor(data, "--json") == 0
+    assert monitor(data, "--positions", "p.csv") == 65
+    assert "store: trades on paper; use another --store" in capsys.readouterr().err
+    watching = ["monitor", "--data", str(data), "--strategies", "trend", "--store", "other"]
+    assert run([*watching, "--positions", "p.csv", "--json"]) == 0
+    assert run(watching) == 65
+    assert "other: watches positions (--positions); use another --store" in capsys.readouterr().err
+
+
 def test_another_universe_wants_another_store(home, data, capsys):
     assert monitor(data, "--json") == 0
     other = write_prices(home / "other.csv", n_days=30, symbols=("AAAA", "ZZZZ"))
