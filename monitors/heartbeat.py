@@ -6,6 +6,7 @@ says so in it. Whoever looks needs only the file's age and whether `problems` is
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -19,7 +20,7 @@ from engine.clock import Clock
 from monitors.alerts import RULES
 from monitors.listing import Listing
 from monitors.relay import Daily
-from monitors.wording import clean, dollars, moment, number, span
+from monitors.wording import bar, clean, dollars, moment, number, span
 
 FILE = "heartbeat.json"
 
@@ -96,10 +97,13 @@ def daily_report(report: Report) -> Daily:
     else:
         state = f"{len(alerts)} alert{'s' if len(alerts) != 1 else ''} open" if alerts else "all well"
     session = report.session or "no session yet"
-    subject = f"Daily: {state}; {session}, drawdown {number(report.drawdown, 'share')}"
+    drawdown = report.drawdown if math.isfinite(report.equity_usd) else math.nan
+    subject = f"Daily: {state}; {session}, drawdown {number(drawdown, 'share')}"
     lines = [
         f"Portfolio {report.portfolio}: {state}.",
-        f"Newest bar {moment(report.ts_ns)}; equity {dollars(report.equity_usd)}.",
+        f"Newest {bar(report.ts_ns)}; equity {dollars(report.equity_usd)}."
+        if report.ts_ns
+        else "No bar yet; equity unknown.",
         *(f"Problem: {clean(problem)}" for problem in problems),
         "",
     ]

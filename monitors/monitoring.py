@@ -95,6 +95,8 @@ class Monitors:
         watched = self._book.watched
         yield from feed_readings(view, self._monitoring)  # First: the others are listed under them
         yield from degraded_readings(view, self._monitoring)
+        if view.ts_ns == 0:
+            return  # Not one row yet: nothing could be known, and an "unknown" would hide the first value
         if self._levels:
             yield self._drawdown_reading(view)
         yield from portfolio_stop_readings(view, self._risk)

@@ -68,6 +68,11 @@ def moment(ts_ns: int) -> str:
     return f"{at:%Y-%m-%d %H:%M:%S %Z}"
 
 
+def bar(ts_ns: int) -> str:
+    """Return which bar was the newest; 0: there was none yet."""
+    return f"bar of {moment(ts_ns)}" if ts_ns else "no bar yet"
+
+
 def span(ns: int) -> str:
     """Return a duration in its two largest units."""
     minutes = max(ns, 0) // 60_000_000_000
@@ -115,7 +120,7 @@ def facts(item: Item) -> list[tuple[str, str]]:
         ("positions", _amounts(one.positions)),
         ("regime", clean(one.regime)),
         ("look at", "" if one.resolved else _ADVICE[one.rule]),
-        ("seen", f"bar of {moment(one.ts_ns)}, detected {moment(one.detected_ns)}"),
+        ("seen", f"{bar(one.ts_ns)}, detected {moment(one.detected_ns)}"),
         ("before", _earlier(item)),
         ("data", f"{span(round(one.feed_age_s * 1e9))} old" if one.feed_age_s > 0 else ""),
         ("settings", one.config_hash[:12]),

@@ -1,6 +1,7 @@
 """The core: what it decides depends on its inputs alone, and is what the backtest decides."""
 
 import asyncio
+import dataclasses
 
 import msgspec
 import numpy as np
@@ -139,9 +140,27 @@ def test_watched_positions_are_marked_and_judged_but_not_traded():
 def test_a_watched_portfolio_with_an_unknown_price_has_no_equity_and_says_so():
     held = (("AAA", 100.0, 4_000.0, ""),)
     core = LiveCore(assemble)
-    outcome = core.apply(plan(positions=held), at())
+    core.apply(plan(positions=held), at())
+    bars = market().rows(0, 1)
+    prices = {name: getattr(bars, name).copy() for name in ("open", "high", "low", "close", "volume")}
+    for column in prices.values():
+        column[0, 0] = np.nan  # AAA has no bar
+    outcome = core.apply(LiveRow(dataclasses.replace(bars, **prices), "test", False), at())
     assert outcome.view.equity_micro is None
     assert any("unknown" in one.detail for one in outcome.transitions)
+
+
+def test_before_its_first_row_nothing_is_said_of_a_book_that_nobody_could_know():
+    held = (("AAA", 100.0, 4_000.0, "technology"), ("CASH", 500.0, float("nan"), ""))
+    core = LiveCore(assemble)
+    assert core.apply(plan(positions=held), at()).transitions == []
+    assert core.apply(Tick(), at(60)).transitions == []
+    assert [one.rule for one in core.apply(FeedStatus("down", "", "refused"), at(61)).transitions] == ["feed"]
+    core.apply(FeedStatus("connected", "", ""), at(62))
+    (row,) = rows(0, 1)
+    found = core.apply(row, at(63)).transitions
+    assert all(0 < one.value < 1 for one in found if one.rule in ("sector", "single_name"))
+    assert {"sector", "single_name"} <= {one.rule for one in found}
 
 
 def test_slabs_of_any_size_and_single_rows_are_one_path():

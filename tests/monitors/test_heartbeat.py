@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from math import nan
 
 import pytest
@@ -80,6 +81,12 @@ def test_the_daily_word_says_that_all_is_well_and_how_far_the_journal_is():
     assert said.subject == "Daily: all well; 2024-01-02, drawdown 3.1%"
     assert "equity $101,500" in said.body
     assert "Journal row 7, abc" in said.body
+
+
+def test_the_daily_word_before_the_first_bar_names_no_date_and_no_drawdown():
+    said = report(session="", ts_ns=0, equity_usd=math.nan, drawdown=0.0)
+    assert said.subject == "Daily: all well; no session yet, drawdown unknown"
+    assert "No bar yet; equity unknown." in said.body
 
 
 def test_the_daily_word_lists_what_is_open_even_if_it_was_not_mailed():
