@@ -22,12 +22,11 @@ from numpy.typing import NDArray
 
 from engine.slab import ActionKind, Bars, Float, Int, Universe
 from feeds.live import FeedStatus, StatusKind
-from feeds.quality import Prices, fault, valid_bars
+from feeds.quality import SHARES_MAX, Prices, fault, valid_bars
 from feeds.sessions import iso_day, session_days, utc_text
 from feeds.split_suspicion import RATIO_MAX, SplitSuspicion, opens_like_split, ratio_words
 
 JUMP = RATIO_MAX + 1.0
-SHARES_MAX = 1e11  # the whole of a large exchange trades a tenth of it in a day
 CONFIRMS = 1.5  # a bar within this factor of a refused one confirms it
 HELD_DAYS = 7
 FUTURE_NS = 60_000_000_000  # clocks differ

@@ -1,8 +1,8 @@
 """Import: files of bars become a stored panel, in memory that does not grow with the files.
 
 Pass 1 reads symbols and dates and lays out the axes. Pass 2 checks every row and scatters the valid ones into
-the arrays on disk; the rest goes to the quarantine. Then the basis is changed in place, a block of rows at a
-time (`feeds.rebase`).
+the arrays on disk; the rest goes to the quarantine. Bars that stand alone at another power of ten follow
+(`feeds.spikes`). Then the basis is changed in place, a block of rows at a time (`feeds.rebase`).
 
 A source is *intraday* when at least half of its (symbol, session) groups hold two or more different times of
 day, else *daily*. A daily source has one row per session, at its close, whatever time of day the vendor
@@ -11,6 +11,7 @@ stamped on it. An intraday source keeps its timestamps as they are.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,7 @@ from feeds.quality import Quarantine
 from feeds.rebase import change_basis, count_bars
 from feeds.scatter import Axes, Scatter
 from feeds.sessions import BAD_TIME
+from feeds.spikes import set_aside_spikes
 from feeds.stamps import midnights
 
 Progress = Callable[[int, int], None]  # rows done, rows in all
@@ -38,6 +40,7 @@ Progress = Callable[[int, int], None]  # rows done, rows in all
 class Survey:
     """What pass 1 learns of a source."""
 
+    until_ns: int
     symbols: set[str] = field(default_factory=set)
     n_rows: int = 0
     n_groups: int = 0  # (symbol, session) seen
@@ -60,13 +63,15 @@ class Clock(NamedTuple):
 
 
 def build(
-    folder: Path, files: Sequence[BarFile], plan: Plan, source: str, progress: Progress | None = None
-) -> None:
+    folder: Path, files: Sequence[BarFile], plan: Plan, source: str, progress: Progress | None = None, *,
+    now_ns: int | None = None,
+) -> None:  # fmt: skip
     """Write the panel of `files` into the empty `folder`, meta.json last.
 
+    now_ns: rows of later days are set aside; None for the clock's time.
     Raises DataError where no file holds a single valid bar.
     """
-    axes = survey(files)
+    axes = survey(files, time.time_ns() if now_ns is None else now_ns)
     n_cells = len(axes.ts) * len(axes.symbols)
     if n_cells == 0:
         raise DataError(
@@ -82,6 +87,7 @@ def build(
             if progress is not None:
                 progress(done, axes.n_rows_read)
         scatter.add_broken(file.label, file.broken)
+    set_aside_spikes(folder, files, axes, scatter, quarantine)
     actions = change_basis(folder, plan, scatter.actions(), axes, quarantine)
     quarantine.close()
     bars = count_bars(folder, axes.shape)
@@ -100,9 +106,12 @@ def build(
     write_meta(folder, meta)
 
 
-def survey(files: Sequence[BarFile]) -> Axes:
-    """Return the axes of a source (pass 1)."""
-    found = Survey()
+def survey(files: Sequence[BarFile], until_ns: int) -> Axes:
+    """Return the axes of a source (pass 1), without stamps after `until_ns`.
+
+    A stamp without a zone is compared as it stands: one of New York counts as later by some hours.
+    """
+    found = Survey(until_ns)
     for file in files:
         _survey_file(file, found)
     intraday = found.n_groups > 0 and 2 * found.n_several >= found.n_groups
@@ -118,7 +127,9 @@ def survey(files: Sequence[BarFile]) -> Axes:
     ts = key if intraday else sessions.session_closes(key)
     day = sessions.session_days(ts) if intraday else key
     timed = not intraday and any(not midnights(stamps) for stamps in found.stamps)
-    return Axes(tuple(sorted(found.symbols)), key, ts, day, intraday, timed, tuple(clocks), found.n_rows)
+    return Axes(
+        tuple(sorted(found.symbols)), key, ts, day, intraday, timed, tuple(clocks), found.n_rows, until_ns
+    )
 
 
 def _survey_file(file: BarFile, found: Survey) -> None:
@@ -129,7 +140,7 @@ def _survey_file(file: BarFile, found: Survey) -> None:
         found.n_rows += len(chunk.row)
         seen = np.bincount(chunk.code[chunk.code >= 0], minlength=len(chunk.names))
         found.symbols.update(name for name, n in zip(chunk.names, seen, strict=True) if n)
-        usable = (chunk.stamp != BAD_TIME) & (chunk.code >= 0)
+        usable = (chunk.stamp != BAD_TIME) & (chunk.code >= 0) & (chunk.stamp <= found.until_ns)
         stamps = chunk.stamp[usable]
         unique = np.union1d(unique, _unique(stamps))
         if not midnights(stamps):

@@ -27,6 +27,7 @@ Float = NDArray[np.float64]
 Table = Mapping[str, list[Any]]  # the columns `COLUMNS`, of equal length
 
 COLUMNS = ("file", "row", "symbol", "date", "reason", "detail")
+SHARES_MAX = 1e11  # of a bar: the whole of a large exchange trades a tenth of it in a day
 _TOLERANCE = 1e-6
 _FLUSH_ROWS = 50_000
 
@@ -42,6 +43,9 @@ class Reason(StrEnum):
     HIGH_TOO_LOW = "high_too_low"
     LOW_TOO_HIGH = "low_too_high"
     NEGATIVE_VOLUME = "negative_volume"
+    ABSURD_VOLUME = "absurd_volume"
+    PRICE_SPIKE = "price_spike"  # 21 times, or a 21st of, the bars before and after it
+    FUTURE_DATE = "future_date"
     DUPLICATE_DATE = "duplicate_date"  # the same timestamp again
     DUPLICATE_SESSION = "duplicate_session"  # another snapshot of a session that has its bar
     BAD_ADJ_CLOSE = "bad_adj_close"
@@ -52,7 +56,7 @@ class Reason(StrEnum):
 ADJUSTMENTS = frozenset({Reason.BAD_ADJ_CLOSE, Reason.BAD_DIVIDEND, Reason.BAD_SPLIT})
 _CHECKS = (
     Reason.NON_FINITE, Reason.PRICE_NOT_POSITIVE, Reason.HIGH_TOO_LOW, Reason.LOW_TOO_HIGH,
-    Reason.NEGATIVE_VOLUME,
+    Reason.NEGATIVE_VOLUME, Reason.ABSURD_VOLUME,
 )  # fmt: skip
 
 
@@ -78,7 +82,10 @@ def valid_bars(prices: Prices) -> NDArray[np.bool_]:
 
 
 def fault(bar: Sequence[float]) -> tuple[Reason, str]:
-    """Return the first condition that a bar (open, high, low, close, volume) fails, and its numbers."""
+    """Return the first condition that a bar (open, high, low, close, volume) fails, and its numbers.
+
+    A valid bar may still be one that no share ever traded.
+    """
     o, h, low, c, v = bar
     names = ("open", "high", "low", "close", "volume")
     not_finite = [name for name, x in zip(names, bar, strict=True) if not np.isfinite(x)]
@@ -91,7 +98,7 @@ def fault(bar: Sequence[float]) -> tuple[Reason, str]:
         return Reason.HIGH_TOO_LOW, f"high {h:.10g} < {_name_of(max(o, c), o)} {max(o, c):.10g}"
     if low > min(o, c) * (1 + _TOLERANCE):
         return Reason.LOW_TOO_HIGH, f"low {low:.10g} > {_name_of(min(o, c), o)} {min(o, c):.10g}"
-    return Reason.NEGATIVE_VOLUME, f"volume {v:g}"
+    return (Reason.NEGATIVE_VOLUME if v < 0 else Reason.ABSURD_VOLUME), f"volume {v:g}"
 
 
 def _name_of(value: float, open_: float) -> str:

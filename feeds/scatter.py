@@ -14,7 +14,7 @@ from feeds import sessions
 from feeds.adjust import Plan, as_actions
 from feeds.bars_file import Chunk
 from feeds.panel_store import FIELDS
-from feeds.quality import Prices, Quarantine, Reason, fault, valid_bars
+from feeds.quality import SHARES_MAX, Prices, Quarantine, Reason, fault, valid_bars
 from feeds.sessions import BAD_TIME
 
 _MAPPED_MAX = 16 << 20  # bytes of an array: beyond that, its mapped pages are given back after each chunk
@@ -37,6 +37,7 @@ class Axes(NamedTuple):
     timed: bool  # daily, though the stamps carry times of day
     clocks: tuple[FileClock, ...]  # by file
     n_rows_read: int
+    until_ns: int  # stamps after it have not come yet
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -62,11 +63,10 @@ class Scatter:
     def add(self, label: str, i_file: int, chunk: Chunk) -> None:
         """Take in the rows of a chunk of file number `i_file`."""
         n_columns = len(self._axes.symbols)
-        columns = np.array([self._column.get(name, -1) for name in chunk.names] + [-1])[chunk.code]
-        rows, placed = self._rows(i_file, chunk, columns)
+        rows, columns, placed = self.places(i_file, chunk)
         cell = rows * n_columns + columns
         prices = Prices(*(chunk.numbers[name] for name in FIELDS))
-        good = valid_bars(prices) & placed
+        good = valid_bars(prices) & (prices.volume <= SHARES_MAX) & placed
         fresh = good.copy()
         fresh[good] = self._first_seen(cell[good])
         self._check_adj_close(label, chunk, fresh)
@@ -104,15 +104,16 @@ class Scatter:
         for name in ("stamp", "adj_close"):
             (self._folder / f"{name}.npy").unlink(missing_ok=True)
 
-    def _rows(self, i_file: int, chunk: Chunk, columns: Int) -> tuple[Int, NDArray[np.bool_]]:
-        """Return the panel row of each row of the chunk and whether it has a place at all."""
-        placed = (chunk.stamp != BAD_TIME) & (columns >= 0)
+    def places(self, i_file: int, chunk: Chunk) -> tuple[Int, Int, NDArray[np.bool_]]:
+        """Return the panel row and column of each row of the chunk, and whether it has a place at all."""
+        columns = np.array([self._column.get(name, -1) for name in chunk.names] + [-1])[chunk.code]
+        placed = (chunk.stamp != BAD_TIME) & (columns >= 0) & (chunk.stamp <= self._axes.until_ns)
         clock = self._axes.clocks[i_file]
         rows = np.zeros(len(chunk.row), np.int64)
         stamp = chunk.stamp[placed]
         key = clock.utc(stamp) if self._axes.intraday else clock.days(stamp)
         rows[placed] = np.searchsorted(self._axes.key, key)
-        return rows, placed
+        return rows, columns, placed
 
     def _first_seen(self, cell: Int) -> NDArray[np.bool_]:
         """Whether each valid row is the first of its cell, in this chunk and in those before it."""
@@ -127,16 +128,22 @@ class Scatter:
     def _report(self, label: str, chunk: Chunk, cell: Int, columns: Int, bad: Int) -> None:
         """Quarantine the rows without a place and the invalid bars."""
         for i in bad.tolist():
-            symbol = chunk.names[chunk.code[i]] if chunk.code[i] >= 0 else ""
             if columns[i] < 0:
                 reason, detail = Reason.NO_SYMBOL, "the symbol is empty"
             elif chunk.stamp[i] == BAD_TIME:
                 reason, detail = Reason.BAD_DATE, "the date is empty or not ISO or yyyymmdd"
+            elif chunk.stamp[i] > self._axes.until_ns:
+                reason, detail = Reason.FUTURE_DATE, "the date had not come when the file was imported"
             elif self._stamps is not None and self._seen_before(cell, chunk, i):
                 reason, detail = Reason.DUPLICATE_DATE, "the timestamp has come before"
             else:
                 reason, detail = fault([chunk.numbers[name][i] for name in FIELDS])
-            self._quarantine.add(label, int(chunk.row[i]), symbol, self._date(chunk, i), reason, detail)
+            self.report(label, chunk, i, reason, detail)
+
+    def report(self, label: str, chunk: Chunk, i: int, reason: Reason, detail: str) -> None:
+        """Quarantine a row of a chunk."""
+        symbol = chunk.names[chunk.code[i]] if chunk.code[i] >= 0 else ""
+        self._quarantine.add(label, int(chunk.row[i]), symbol, self._date(chunk, i), reason, detail)
 
     def _repeats(self, label: str, chunk: Chunk, cell: Int, again: Int) -> None:
         for i in again.tolist():

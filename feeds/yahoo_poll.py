@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import datetime as dt
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -29,7 +29,7 @@ from feeds.live_hours import Session, TradingDay
 from feeds.live_intervals import Intervals
 from feeds.memory import MemoryFeed
 from feeds.panel import PanelFeed
-from feeds.sessions import session_days
+from feeds.sessions import iso_day, session_days
 from feeds.threads import in_daemon_thread
 from feeds.yahoo import Politeness, Refresh, cached_feed, refresh_cache
 from feeds.yahoo_cache import YahooCache, date_of
@@ -39,6 +39,7 @@ SETTLE_S = 900.0  # after the close until Yahoo's daily bar is final
 PRIMING_DAYS = 60  # calendar days before the first row, for the checks that need a past
 _SLICE_S = 30.0  # of a wait: shorter than any watchdog's patience
 _SLAB_ROWS = 256
+_NO_PRICES = "open nan, high nan, low nan, close nan"  # how Yahoo says that there was no bar
 
 
 class YahooSettings(NamedTuple):
@@ -188,6 +189,8 @@ class YahooPoll:
             return
         for status in await self._late(answer.history):
             yield status
+        for status in _set_aside(answer.history, after_ts_ns, until_ns):
+            yield status
         overlooked: list[NDArray[np.void]] = []  # stated since their row was given: they come with the next
         async for slab in answer.history.slabs(_SLAB_ROWS):
             for bars in self._in_universe(slab, answer.history.universe).cut(1):
@@ -318,6 +321,18 @@ class YahooPoll:
             column = given.symbols.index(self.universe.benchmark)
             benchmark[:, 0], benchmark[:, 1] = slab.close[:, column], slab.volume[:, column]
         return Bars(slab.ts, **fields, actions=actions, benchmark=benchmark)
+
+
+def _set_aside(history: PanelFeed | MemoryFeed, after_ts_ns: int, until_ns: int) -> Iterator[FeedStatus]:
+    """Yield word of what the cache's import set aside of the days after one moment up to another."""
+    if not isinstance(history, PanelFeed):
+        return
+    first, last = (iso_day(day) for day in session_days(np.array([max(after_ts_ns, 0), until_ns])).tolist())
+    table = history.quality.table
+    columns = (table[name] for name in ("symbol", "date", "reason", "detail"))
+    for symbol, date, reason, detail in zip(*columns, strict=True):
+        if first < date[:10] <= last and not detail.startswith(_NO_PRICES):
+            yield FeedStatus("quarantined", symbol, f"{date}: {detail} ({reason})")
 
 
 def _ns(seconds: float) -> int:

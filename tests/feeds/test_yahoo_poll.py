@@ -223,14 +223,31 @@ async def test_the_feed_shows_signs_of_life_through_a_weekend(yahoo: Yahoo, tmp_
 
 async def test_a_quarantined_bar_leaves_no_price(yahoo: Yahoo, tmp_path: Path) -> None:
     clock = ManualClock(SATURDAY)
-    yahoo.answer = lambda symbol, n: (200, chart(symbol, {**BARS, DAYS[2]: 2_200.0}))
+    yahoo.answer = lambda symbol, n: (200, chart(symbol, {**BARS, DAYS[4]: 2_200.0}))
     async with driving(poll(yahoo, tmp_path, clock, "AAA"), clock) as driver:
         await driver.until(lambda: "connected" in driver.kinds())
-    np.testing.assert_equal([c[0] for c in closes(driver)], [20.0, 21.0, np.nan, 23.0, 24.0])
-    assert isinstance(driver.events[3], FeedStatus)
-    assert (driver.events[3].kind, driver.events[3].symbol) == ("quarantined", "AAA")
+    np.testing.assert_equal([c[0] for c in closes(driver)], [20.0, 21.0, 22.0, 23.0, np.nan])
+    assert isinstance(driver.events[5], FeedStatus)
+    assert (driver.events[5].kind, driver.events[5].symbol) == ("quarantined", "AAA")
 
 
 def test_symbols_that_cannot_be_are_refused_at_once(yahoo: Yahoo, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"\.\./x"):
         poll(yahoo, tmp_path, ManualClock(SATURDAY), "../x")
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [(-5.0, "price_not_positive"), (0.0, "price_not_positive"), (2_200.0, "price_spike"), (None, "")],
+)
+async def test_a_bar_of_the_past_that_cannot_be_is_told_and_given_to_nobody(
+    yahoo: Yahoo, tmp_path: Path, bad: float | None, reason: str
+) -> None:
+    clock = ManualClock(SATURDAY)
+    broken: dict[str, Any] = {**BARS, DAYS[2]: bad}
+    yahoo.answer = lambda symbol, n: (200, chart(symbol, broken if symbol == "AAA" else BARS))
+    async with driving(poll(yahoo, tmp_path, clock), clock) as driver:
+        await driver.until(lambda: "connected" in driver.kinds())
+    np.testing.assert_equal(closes(driver)[2], [np.nan, BARS[DAYS[2]]])
+    told = [(one.symbol, reason in one.detail) for one in driver.statuses if one.kind == "quarantined"]
+    assert told == ([("AAA", True)] if reason else [])  # Nothing is Yahoo's word for no bar
