@@ -55,8 +55,8 @@ class Sessions:
             self.benchmark_present = False
         self.complete = moment.hour >= _CLOSE_HOUR or (first and moment.hour >= _HALF_DAY_HOUR)
         present = ~np.isnan(bars.close[0])
-        self.last_ts_ns[present] = ts_ns
-        self._last[present] = self.count
+        np.copyto(self.last_ts_ns, ts_ns, where=present)
+        np.copyto(self._last, self.count, where=present)
         self.benchmark_present |= bool(bars.benchmark[0, 0] > 0.0)
 
     def missed(self) -> Int:
@@ -125,7 +125,9 @@ class DeskBook:
 
     def take(self, bars: Bars, events: Iterable[object]) -> None:
         """Add the money of a row's fills and cash flows; a renamed symbol takes its money along."""
-        for action in bars.actions[bars.actions["kind"] == ActionKind.RENAME]:
+        for action in bars.actions:
+            if action["kind"] != ActionKind.RENAME:
+                continue
             old, new = int(action["symbol"]), int(action["value"])
             self._cash_micro[new] += self._cash_micro[old]
             self._cash_micro[old] = 0
@@ -134,7 +136,8 @@ class DeskBook:
             if isinstance(event, Fills):
                 rows = event.rows
                 paid = -rows["side"] * rows["value_micro"] - rows["fee_micro"]
-                np.add.at(self._cash_micro, rows["symbol"], paid)
+                for symbol, amount in zip(rows["symbol"].tolist(), paid.tolist(), strict=True):
+                    self._cash_micro[symbol] += amount
                 self._note(rows["symbol"])
             elif isinstance(event, CashFlows):
                 rows = event.rows[event.rows["symbol"] >= 0]

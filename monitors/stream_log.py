@@ -104,22 +104,19 @@ def append(
     journal_seq: int,
     batches: Sequence[Batch],
     kept: Mapping[str, int] = KEPT,
+    after: Mapping[str, int] | None = None,
 ) -> list[StreamRow]:
     """Store what one event says and forget what is beyond the bound, inside the caller's transaction.
 
-    Publish the rows that are returned once it is committed.
+    after: the number of each family's newest message; None: looked up. Publish the rows that are returned
+    once they are committed.
     """
-    seq = last_seq(connection) + 1
+    newest_seq = dict(numbers(connection) if after is None else after)
+    seq = sum(newest_seq.values()) + 1  # Each message has a number of its family too
     rows: list[StreamRow] = []
     for batch in batches:
-        if rows and rows[-1].family == batch.family:
-            family_seq = rows[-1].last_family_seq + 1
-        else:
-            found = connection.execute(
-                "SELECT family_seq + count FROM stream WHERE family = ? ORDER BY seq DESC LIMIT 1",
-                (batch.family,),
-            ).fetchone()
-            family_seq = found[0] if found else 1
+        family_seq = newest_seq[batch.family] + 1
+        newest_seq[batch.family] += batch.count
         values = (seq, batch.family, family_seq, batch.count, batch.ts_ns, batch.bodies, journal_seq)
         row = StreamRow(*values, seal(*values))
         connection.execute(f"INSERT INTO stream ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
@@ -130,10 +127,15 @@ def append(
     return rows
 
 
-def last_seq(connection: sqlite3.Connection) -> int:
-    """Return the number of the newest message, 0 when there is none."""
-    found = connection.execute("SELECT seq + count - 1 FROM stream ORDER BY seq DESC LIMIT 1").fetchone()
-    return found[0] if found else 0
+def numbers(connection: sqlite3.Connection) -> dict[str, int]:
+    """Return the number of each family's newest message, 0 where there is none."""
+    found = dict.fromkeys(FAMILIES, 0)
+    for family in FAMILIES:
+        row = connection.execute(
+            "SELECT family_seq + count - 1 FROM stream WHERE family = ? ORDER BY seq DESC LIMIT 1", (family,)
+        ).fetchone()
+        found[family] = row[0] if row else 0
+    return found
 
 
 def _forget(connection: sqlite3.Connection, newest: StreamRow, n_kept: int) -> None:

@@ -57,6 +57,7 @@ class Writer:
         self._since_snapshot = 0
         self._encoder: Encoder | None = None
         self._newest: tuple[int, Bars] | None = None
+        self._numbers: dict[str, int] = {}  # of each family's newest message; empty: not looked up yet
 
     def recover(self) -> int:
         """Bring the core to where the journal ends; return how many rows were replayed.
@@ -91,15 +92,17 @@ class Writer:
             outcome = self.core.apply(given, readings)
             if isinstance(given, Plan):
                 self._encoder = self._new_encoder()
-            rows = stream_log.append(connection, seq, self._batches(given, outcome, readings))
-            before = rows[0].seq - 1 if rows else stream_log.last_seq(connection)
+            numbers = self._numbers or stream_log.numbers(connection)
+            batches = self._batches(given, outcome, readings)
+            rows = stream_log.append(connection, seq, batches, after=numbers)
             told = outbox.enqueue(connection, outcome.transitions, readings.now_ns, seq)
             self.store.append(
                 inputs.KINDS[type(given)], readings.now_ns, payload, outcome.digest,
-                said.encode(before, rows, told),
+                said.encode(sum(numbers.values()), rows, told),
             )  # fmt: skip
             if outcome.transitions or isinstance(given, Command):
                 listing.save(connection, self.core.machine.monitors.listing)
+        self._numbers = numbers | {row.family: row.last_family_seq for row in rows}
         if isinstance(given, LiveRow):
             self._newest = seq, given.bars
         if send is not None and rows:
