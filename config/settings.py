@@ -271,6 +271,7 @@ class Monitor(Section, frozen=True, kw_only=True):
     store_dir: FolderPath | None = None  # null: `live` under storage.data_dir
     portfolio: Line = "default"  # named in alerts
     snapshot_inputs: Count = 1_000  # between two snapshots; a start replays at most as many
+    journal_rows_kept: Count | None = 1_000_000  # at least; older ones and what they said go; null: none
     tick_seconds: Seconds = 60.0  # without other news alerts are looked at again
     queue_rows: Count = 64  # waiting to be taken; then the feed waits
     heartbeat_seconds: Seconds = 300.0  # between two signs of life; twice that without one is trouble

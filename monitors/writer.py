@@ -27,6 +27,9 @@ from storage import journal
 from storage.commands import Command
 from storage.live import LiveStore, Schema, read_only
 
+PRUNE_INPUTS, PRUNE_ROWS, PRUNE_STREAM_ROWS = 16, 64, 512  # every so many inputs so many rows
+OUTBOX_KEPT_NS = 7 * 86_400 * 1_000_000_000  # Longer than a mail is tried, and than its name may come again
+
 
 def _upgrade(connection: sqlite3.Connection, version: int) -> None:
     for part in (stream_log, outbox, listing):
@@ -48,12 +51,19 @@ class Taken(NamedTuple):
 
 
 class Writer:
-    """Owns the core and all writing of inputs to the store."""
+    """Owns the core and all writing of inputs to the store.
 
-    def __init__(self, store: LiveStore, core: LiveCore, *, snapshot_inputs: int) -> None:
+    rows_kept: of the journal, at least; what is older goes a little at a time. None: all.
+    """
+
+    def __init__(
+        self, store: LiveStore, core: LiveCore, *, snapshot_inputs: int, rows_kept: int | None = None
+    ) -> None:
         self.store = store
         self.core = core
         self._snapshot_inputs = snapshot_inputs
+        self._rows_kept = rows_kept
+        self._pruning = rows_kept is not None  # Whether anything may be left to prune
         self._since_snapshot = 0
         self._encoder: Encoder | None = None
         self._newest: tuple[int, Bars] | None = None
@@ -64,7 +74,7 @@ class Writer:
 
         Raises DataError when a row is not decided as it was: this is not the program that wrote it.
         """
-        after = journal.EMPTY
+        after: journal.Head | None = None
         if self.store.snapshot is not None:
             self.core.restore(self.store.snapshot.data)
             after, self.store.snapshot = self.store.snapshot.head, None  # It is large
@@ -110,9 +120,22 @@ class Writer:
         self._since_snapshot += 1
         if self._since_snapshot >= self._snapshot_inputs or isinstance(given, Stop):
             with self.store.transaction():
-                self.store.save_snapshot(self.core.snapshot())
+                self.store.save_snapshot(self.core.snapshot(), rows_kept=self._rows_kept)
             self._since_snapshot = 0
+            self._pruning = self._rows_kept is not None
+        elif self._pruning and seq % PRUNE_INPUTS == 0:
+            with self.store.transaction() as connection:
+                self._prune(connection, readings.now_ns)
         return Taken(given, outcome, rows)
+
+    def _prune(self, connection: sqlite3.Connection, now_ns: int) -> None:
+        """Forget a few of the oldest rows and what they said."""
+        assert self._rows_kept is not None
+        last = self.store.prunable(self._rows_kept)
+        begin = journal.prune(connection, last, PRUNE_ROWS)
+        n_rows = stream_log.prune(connection, begin, PRUNE_STREAM_ROWS)
+        n_alerts = outbox.prune(connection, begin, now_ns - OUTBOX_KEPT_NS) if n_rows == 0 else 0
+        self._pruning = begin < last or n_rows + n_alerts > 0
 
     def bars_of(self, journal_seq: int) -> tuple[Sequence[str], Bars] | None:
         """Return the symbols and bars of a journal row, None when it is no row of bars."""

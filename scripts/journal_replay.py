@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections import Counter
 from pathlib import Path
@@ -14,24 +15,26 @@ from scripts import tables
 from scripts.live_assembly import assemble
 from scripts.progress import Progress
 from storage import journal
-from storage.live import read_only
+from storage.live import read_only, snapshots
 
 
 def replay_journal(path: Path, *, json: bool) -> int:
-    """Replay the journal of a store (its folder, or the database file) from its first row.
+    """Replay the journal of a store (its folder, or the database file) from the oldest row it can be.
+
+    That is the first; of a journal whose oldest rows are no longer kept, the one after its oldest snapshot.
 
     Raises JournalDamaged where the chain of hashes breaks, DataError where an outcome differs.
     """
     began_s = time.perf_counter()
     core = LiveCore(assemble)
     kinds: Counter[str] = Counter()
-    head = journal.EMPTY
     with read_only(path) as connection:
         n_rows = journal.newest_seq(connection)
         if n_rows == 0:
             raise DataError(f"{path}: its journal is empty")
+        begin = head = _restored(connection, core)
         with Progress(n_rows, what="journal") as progress:
-            for entry in journal.read(connection, last_seq=n_rows):
+            for entry in journal.read(connection, begin, n_rows):
                 given, readings = inputs.decode(entry)
                 if core.apply(given, readings).digest != entry.outcome:
                     raise DataError(f"{path}: {different(entry)}")
@@ -45,13 +48,27 @@ def replay_journal(path: Path, *, json: bool) -> int:
         outcome = {
             "journal_seq": head.seq,
             "journal_hash": head.hash.hex(),
+            "after_seq": begin.seq,
             "kinds": dict(sorted(kinds.items())),
             "identical": True,
             "seconds": round(seconds, 4),
         }
         print(to_json(outcome, indent=None), end="")
     else:
-        tables.print_line(f"{head.seq:,} journal rows, each decided again as it was ({seconds:.1f} s)")
+        if begin.seq:
+            tables.print_line(f"from the snapshot of row {begin.seq:,} on: older rows are no longer kept")
+        tables.print_line(
+            f"{head.seq - begin.seq:,} journal rows, each decided again as it was ({seconds:.1f} s)"
+        )
         tables.print_line(", ".join(f"{n:,} {kind}" for kind, n in kinds.most_common()))
         tables.print_line(f"hash of the last: {head.hash.hex()}")
     return 0
+
+
+def _restored(connection: sqlite3.Connection, core: LiveCore) -> journal.Head:
+    """Return after which row to begin, with the core as it was then."""
+    if journal.base(connection) == journal.EMPTY:
+        return journal.EMPTY
+    *_, oldest = snapshots(connection)
+    core.restore(oldest.data)
+    return oldest.head

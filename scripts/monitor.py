@@ -74,7 +74,10 @@ def run_monitor(
     halts: deque[str] = deque()
     before = signal.signal(signal.SIGUSR1, lambda *_: halts.append("signal SIGUSR1"))
     try:
-        writer = Writer(store, LiveCore(assemble), snapshot_inputs=settings.monitor.snapshot_inputs)
+        writer = Writer(
+            store, LiveCore(assemble), snapshot_inputs=settings.monitor.snapshot_inputs,
+            rows_kept=settings.monitor.journal_rows_kept,
+        )  # fmt: skip
         known = compiled_kernels()
         with telling_of_compilation(known):
             feed, source = open_live_feed(request, settings, clock)

@@ -108,6 +108,22 @@ def base(connection: sqlite3.Connection) -> Head:
     return EMPTY if row is None else Head(*row)
 
 
+def prune(connection: sqlite3.Connection, last_seq: int, rows_max: int) -> int:
+    """Delete the oldest rows up to `last_seq`, at most `rows_max`; return the newest number deleted so far.
+
+    The chain goes on from that row. A row must be left.
+    """
+    begin = base(connection).seq
+    end = min(last_seq, begin + rows_max)
+    if end <= begin:
+        return begin
+    connection.execute(
+        "INSERT OR REPLACE INTO journal_base SELECT 1, seq, hash FROM journal WHERE seq = ?", (end,)
+    )
+    connection.execute("DELETE FROM journal WHERE seq <= ?", (end,))
+    return end
+
+
 def read(
     connection: sqlite3.Connection, after: Head | None = None, last_seq: int | None = None
 ) -> Iterator[Entry]:

@@ -34,7 +34,7 @@ from storage.journal import Head, JournalDamaged
 
 DATABASE, MARK, LOCK = "live.db", "high-water", "lock"
 VERSION = 2  # of the tables; raise with every change of a schema, and migrate in `upgrade`
-SNAPSHOTS_KEPT = 2
+SNAPSHOTS_KEPT, SNAPSHOTS_SPREAD = 2, 8
 SYNC_COMMITS, CHECKPOINT_COMMITS = 16, 256
 WAL_BYTES_MAX = 64 * 2**20
 _BUSY_S = 2.0  # a command of another process is writing
@@ -42,7 +42,7 @@ _BUSY_S = 2.0  # a command of another process is writing
 _SCHEMA = (
     *journal.SCHEMA,
     "CREATE TABLE IF NOT EXISTS snapshots (seq INTEGER PRIMARY KEY, hash BLOB NOT NULL, data BLOB NOT NULL)",
-    # How many transactions changed anything without a row of the journal (mails): the mark knows it too
+    # How many transactions changed it without a row of the journal (mails, snapshots): the mark knows it too
     "CREATE TABLE IF NOT EXISTS asides (one INTEGER PRIMARY KEY CHECK (one = 1), n INTEGER NOT NULL)",
 )
 
@@ -164,14 +164,29 @@ class LiveStore:
         self._new_head = journal.append(self.connection, self._new_head, kind, ts_ns, payload, outcome, said)
         return self._new_head.seq
 
-    def save_snapshot(self, data: bytes) -> None:
-        """Write the state after the row appended last, inside the transaction; forget all but the newest."""
+    def save_snapshot(self, data: bytes, *, rows_kept: int | None = None) -> None:
+        """Write the state after the row appended last, inside the transaction; forget those not needed.
+
+        Kept are the newest two and, with `rows_kept`, one every eighth part of so many rows, the oldest of
+        them before the rows to be kept: they can be decided again from there.
+        """
         head = self._new_head
         self.connection.execute("INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?)", (*head, data))
-        self.connection.execute(
-            "DELETE FROM snapshots WHERE seq NOT IN (SELECT seq FROM snapshots ORDER BY seq DESC LIMIT ?)",
-            (SNAPSHOTS_KEPT,),
+        seqs = [row[0] for row in self.connection.execute("SELECT seq FROM snapshots ORDER BY seq DESC")]
+        keep = set(seqs[:SNAPSHOTS_KEPT])
+        if rows_kept is not None:
+            oldest = max((seq for seq in seqs if seq <= head.seq - rows_kept), default=0)
+            spacing = max(rows_kept // SNAPSHOTS_SPREAD, 1)
+            spread = {seq // spacing: seq for seq in seqs if seq >= oldest}  # The oldest of each part
+            keep |= {oldest, *spread.values()}
+        self.connection.executemany(
+            "DELETE FROM snapshots WHERE seq = ?", [(seq,) for seq in seqs if seq not in keep]
         )
+
+    def prunable(self, rows_kept: int) -> int:
+        """Return the last row before the oldest snapshot, 0 if that is among the newest `rows_kept` rows."""
+        oldest = self.connection.execute("SELECT min(seq) FROM snapshots").fetchone()[0]
+        return oldest - 1 if oldest is not None and oldest <= self._new_head.seq - rows_kept else 0
 
     def entries(self, after: Head | None = None) -> Iterator[journal.Entry]:
         """Yield the journal rows after `after` (None: all that are kept), checked."""
@@ -302,6 +317,8 @@ def _checked_journal(
     head = journal.base(connection) if found is None else journal.head_at(connection, found.head.seq - 1)
     if head is None:
         raise JournalDamaged(f"journal: row {found.head.seq - 1 if found else 0} is missing")
+    if found is None and head.seq > 0:
+        raise JournalDamaged(f"journal: begins at row {head.seq + 1}, and no snapshot is whole")
     entries = journal.read(connection, head, newest)
     for entry in schema.checked(connection, entries) if version == VERSION else entries:
         head = Head(entry.seq, entry.hash)
@@ -320,7 +337,7 @@ def check_mark(connection: sqlite3.Connection, mark: Mark | None) -> None:
     if journal.head_at(connection, mark.head.seq) != mark.head:
         raise JournalDamaged(f"journal: row {mark.head.seq} is not the one that was on the disk")
     if mark.asides and (n_asides := asides_of(connection)) < mark.asides:
-        raise JournalDamaged(f"outbox: ends at change {n_asides}, but change {mark.asides} was on the disk")
+        raise JournalDamaged(f"store: ends at change {n_asides}, but change {mark.asides} was on the disk")
 
 
 def asides_of(connection: sqlite3.Connection) -> int:
