@@ -68,8 +68,7 @@ class AlertBook:
     ) -> list[Transition]:
         """Return what there is to say about the readings of a view, in their order.
 
-        A subject without a reading is no longer held: its alert clears. What rests on bars waits for the next
-        row with that: a file of positions may lack a line for a moment.
+        A subject without a reading is no longer held: its alert clears.
         """
         self.silences.expire(view.now_ns)
         found = []
@@ -78,9 +77,7 @@ class AlertBook:
             seen.add((reading.rule, _storable(reading.subject)))
             found += self._judge(reading, view, background)
         for place in [place for place, alert in self._alerts.items() if place not in seen and alert.open]:
-            alert = self._alerts[place]
-            if not RULES[alert.rule].of_bars or view.row_seq > alert.row_seq:
-                found += self._judge(episodes.gone(alert), view, background)
+            found += self._judge(episodes.gone(self._alerts[place]), view, background)
         self._forget(seen, view)
         return found
 

@@ -12,7 +12,7 @@ from config.settings import Monitoring, Settings
 from engine.clock import ManualClock, SystemClock
 from engine.errors import ConfigError
 from engine.slab import Universe
-from feeds.live import FeedStatus
+from feeds.live import FeedStatus, LiveRow
 from feeds.memory import MemoryFeed
 from feeds.replay import ReplayFeed
 from monitors import inputs
@@ -222,16 +222,18 @@ async def test_a_file_that_lies_there_stops_entries_once_and_again_after_a_resum
         assert running.daemon.halted
 
 
-async def test_a_kill_switch_thrown_while_it_stops_acts_before_what_is_queued(home):
-    async with Running(home) as running:
-        for row in rows(0, 8):
-            running.daemon._queue.put_nowait(row)
-        running.daemon.stop("SIGTERM")
-        running.daemon.halt("signal SIGUSR1")
+async def test_a_kill_switch_thrown_while_it_stops_acts_before_the_next_of_what_is_queued(home):
+    def stop_and_halt(taken):
+        if isinstance(taken.given, LiveRow) and running.kinds().count("row") == 3:
+            running.daemon.stop("SIGTERM")
+            running.daemon.halt("signal SIGUSR1")
+
+    running = Running(home, parts=Parts(committed=[stop_and_halt]))
+    for row in rows(0, 8):
+        running.daemon._queue.put_nowait(row)
+    async with running:
         await asyncio.wait({running.task}, timeout=DEADLINE_S)
-        kinds = running.kinds()
-        assert kinds.index("command") <= 3
-        assert kinds.count("row") == 8
+        assert running.kinds()[2:] == ["row"] * 3 + ["command"] + ["row"] * 5 + ["stop"]
 
 
 async def test_a_file_that_is_no_command_is_set_aside_and_harms_nobody(home):
