@@ -15,7 +15,7 @@ from monitors.monitoring import Monitors
 from scripts.live_assembly import assemble
 from storage.commands import Command
 from tests.monitors.live_market import NOW_NS, plan, rows
-from tests.monitors.views import HOUR_NS, labels, position, settings, view
+from tests.monitors.views import labels, position, settings, view
 
 DAY_MIN = 24 * 60
 N_DAYS = 40
@@ -248,15 +248,15 @@ def test_what_comes_back_within_the_same_bar_after_it_was_over_has_a_key_of_its_
 
 
 def test_an_episode_ends_when_its_time_comes_whether_or_not_anybody_looked_then():
-    def keys(*between):
+    def keys(*hours):
         monitors = Monitors(settings())
-        days = [view(0, 100), view(1, 89), view(2, 94), view(3, 89), view(4, 94), view(5, 89)]
-        looks = [
-            one._replace(now_ns=one.now_ns + round(hour * HOUR_NS)) for one in days for hour in [0, *between]
-        ]
-        return {key for _, key in told(monitors, *looks)}
+        # Clear two hours after it fired, which is too early for an end, and breached again a day later
+        early = [view(0, 100, seq=0), view(1, 89, seq=1), view(1, 94, hour=2, seq=2)]
+        looks = [view(1, 94, hour=2 + hour, seq=2) for hour in hours]
+        return {key for _, key in told(monitors, *early, *looks, view(2, 89, seq=3))}
 
-    assert keys() == keys(1) == keys(0.1, 4, 5) == keys(*range(1, 24))
+    assert keys() == keys(1) == keys(0.1, 2, 5) == keys(*range(1, 21))
+    assert len(keys()) == 2
 
 
 def test_nothing_that_was_never_mailed_holds_back_what_fires_again():
