@@ -193,12 +193,21 @@ class LiveStore:
         return journal.read(self.connection, after, self.head.seq)
 
     def close(self) -> None:
-        """Close the files and free the lock."""
-        with suppress(OSError):
+        """Write what the log still holds into the database, close the files and free the lock.
+
+        Raises StoreFailed where the disk refuses: nothing is lost by that, but somebody must hear of it, and
+        SQLite's own closing is silent about it.
+        """
+        try:
             self._mark.sync()
-        self.connection.close()
-        self._mark.close()
-        os.close(self._lock)
+            if not self.connection.in_transaction:
+                self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        except (OSError, sqlite3.Error) as error:
+            raise self.failed(error) from error
+        finally:
+            self.connection.close()
+            self._mark.close()
+            os.close(self._lock)
 
     def failed(self, error: BaseException) -> StoreFailed:
         """Return the error with which the process must now end."""
