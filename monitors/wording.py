@@ -36,6 +36,13 @@ _ADVICE = {
 }
 
 
+# The same for a subject of `monitor_degraded` that is no fault of disk or program
+_ADVICE_ON = {
+    "kill switch": "who stopped entries and why; halt --resume is the only way back",
+    "configuration": "the setting that is named; the old ones stay in force until a reload with good ones",
+}
+
+
 def clean(text: str) -> str:
     """Return text from outside in one printable line of bounded length."""
     shown = " ".join(printable(text).split())
@@ -119,7 +126,7 @@ def facts(item: Item) -> list[tuple[str, str]]:
         ("lost most", _amounts(one.contributors)),
         ("positions", _amounts(one.positions)),
         ("regime", clean(one.regime)),
-        ("look at", "" if one.resolved else _ADVICE[one.rule]),
+        ("look at", "" if one.resolved else _ADVICE_ON.get(one.subject, _ADVICE[one.rule])),
         ("seen", f"{bar(one.ts_ns)}, detected {moment(one.detected_ns)}"),
         ("before", _earlier(item)),
         ("data", f"{span(round(one.feed_age_s * 1e9))} old" if one.feed_age_s > 0 else ""),

@@ -56,12 +56,12 @@ class Progress:
     def __call__(self, rows_done: int, bars_done: int, ts: int) -> None:
         if self._is_due(rows_done, bars_done):
             day = datetime.fromtimestamp(ts / 1e9, UTC).date().isoformat()
-            self._show(rows_done, f"{self._what} {day}", self._millions(bars_done, "bars"))
+            self._show(rows_done, f"{self._what} {day}", self._rate(bars_done, "bars"))
 
     def importing(self, rows_done: int, rows_total: int) -> None:
         self._total = rows_total
         if self._is_due(rows_done, rows_done):
-            self._show(rows_done, self._what, self._millions(rows_done, "rows"))
+            self._show(rows_done, self._what, self._rate(rows_done, "rows"))
 
     def fetching(self, symbols_done: int) -> None:
         if self._is_due(symbols_done, symbols_done):
@@ -86,8 +86,9 @@ class Progress:
             remaining = self._remaining(done, self._speed(self._clock(), done, 1))
             note(f"{label}  {self._share(done)}{rate}{remaining}")
 
-    def _millions(self, amount: int, unit: str) -> str:
-        return f"{self._speed(self._clock(), amount, 2) / 1e6:.2f} M {unit}/s"
+    def _rate(self, amount: int, unit: str) -> str:
+        speed = self._speed(self._clock(), amount, 2)
+        return f"{speed / 1e6:.2f} M {unit}/s" if speed >= 1e5 else f"{speed:,.0f} {unit}/s"
 
     def _speed(self, now: float, amount: int, which: int) -> float:
         """Return units per second since the first report: what came before it was compilation."""

@@ -80,6 +80,13 @@ def test_the_chart_is_inside_the_mail_and_shown_by_the_page():
     assert "http" not in mail.get_body(("html",)).get_content()
 
 
+def test_the_kill_switch_is_told_with_its_way_back_and_not_with_the_disk():
+    one = transition(1, rule="monitor_degraded", subject="kill switch", detail="stopped by ann")
+    plain = bodies(alert_mail(EMAIL, digest([one]), ENVELOPE))[0]
+    assert "halt --resume" in plain
+    assert "disk" not in plain
+
+
 def test_without_a_history_there_is_no_chart():
     mail = received(alert_mail(EMAIL, digest([transition(1)]), ENVELOPE))
     assert [part.get_content_type() for part in mail.walk()] == [

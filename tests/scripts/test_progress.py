@@ -74,6 +74,15 @@ def test_an_import_reports_its_rows(capsys, clock):
     assert capsys.readouterr().err == "import   50 %  1.00 M rows/s  ETA 2 s\n"
 
 
+def test_a_slow_rate_is_not_zero_millions(capsys, clock):
+    with Progress(3_000, what="journal", clock=clock, terminal=False) as progress:
+        clock.now = 1.0
+        progress.importing(100, 3_000)
+        clock.now = 2.0
+        progress.importing(350, 3_000)
+    assert capsys.readouterr().err == "journal   12 %  250 rows/s  ETA 11 s\n"
+
+
 def test_a_cold_kernel_cache_is_announced_and_a_warm_one_is_not(capsys, tmp_path, monkeypatch):
     import engine.jit
 
