@@ -73,6 +73,8 @@ def run_monitor(
     store = open_store(store_dir(settings, request.store), SCHEMA)
     halts: deque[str] = deque()
     before = signal.signal(signal.SIGUSR1, lambda *_: halts.append("signal SIGUSR1"))
+    for what in store.passed_over:
+        structlog.get_logger("store").error("a snapshot is passed over, the start takes longer", damage=what)
     try:
         writer = Writer(
             store, LiveCore(assemble), snapshot_inputs=settings.monitor.snapshot_inputs,

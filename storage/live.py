@@ -84,6 +84,17 @@ class Snapshot(NamedTuple):
     data: bytes
 
 
+class _Found(NamedTuple):
+    """What a store was found to hold when it was opened."""
+
+    head: Head
+    snapshot: Snapshot | None
+    passed_over: Sequence[str]
+
+
+_NOTHING = _Found(journal.EMPTY, None, ())
+
+
 class LiveStore:
     """An open store, locked by this process. Use `open_store`."""
 
@@ -93,6 +104,7 @@ class LiveStore:
         self.head = journal.EMPTY
         self.asides = 0  # transactions that changed something without a row of the journal
         self.snapshot: Snapshot | None = None  # the newest good one when the store was opened
+        self.passed_over: Sequence[str] = ()  # newer ones, and what is wrong with each
         self._mark = mark
         self._lock = lock
         self._new_head = journal.EMPTY  # as it will be when the transaction is committed
@@ -237,7 +249,7 @@ def open_store(directory: Path, schema: Schema = NO_PARTS) -> LiveStore:
         except OSError as error:
             raise StoreFailed(f"{directory}: cannot open the store: {error}") from error
         store = LiveStore(directory, connection, mark, lock)
-        store.head, store.snapshot = found
+        store.head, store.snapshot, store.passed_over = found
         _prepare(store, schema)
         if mark.mark is None:
             store.begin_mark()
@@ -287,7 +299,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(path, isolation_level=None, timeout=_BUSY_S)
 
 
-def _checked(directory: Path, mark: Mark | None, schema: Schema) -> tuple[Head, Snapshot | None]:
+def _checked(directory: Path, mark: Mark | None, schema: Schema) -> _Found:
     """Return the head of the journal and the newest good snapshot, the chain between them verified.
 
     Reads through a connection that cannot write: closing another would fold the log into the database, and
@@ -297,7 +309,7 @@ def _checked(directory: Path, mark: Mark | None, schema: Schema) -> tuple[Head, 
     if not path.exists() or path.stat().st_size == 0:
         if mark is not None and mark.head.seq > 0:
             raise _kept(directory, f"{DATABASE} is gone; the journal had {mark.head.seq} rows")
-        return journal.EMPTY, None
+        return _NOTHING
     try:
         if mark is None or mark.head.seq == 0:
             # Killed while it was made: undoing what was half done needs a connection that writes
@@ -311,17 +323,17 @@ def _checked(directory: Path, mark: Mark | None, schema: Schema) -> tuple[Head, 
 
 def _checked_journal(
     directory: Path, connection: sqlite3.Connection, mark: Mark | None, schema: Schema
-) -> tuple[Head, Snapshot | None]:
+) -> _Found:
     version = version_of(connection, directory)
     tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     newest = journal.newest_seq(connection) if "journal" in tables else 0
     marked = mark.head.seq if mark is not None else 0
     if newest == 0 and marked == 0:
-        return journal.EMPTY, None
+        return _NOTHING
     if version == 0:
         raise JournalDamaged("its version is gone")
     check_mark(connection, mark)
-    found = _newest_snapshot(connection)
+    found, passed_over = _newest_snapshot(connection)
     # From the snapshot's own row on: it says how far stream and outbox had come
     head = journal.base(connection) if found is None else journal.head_at(connection, found.head.seq - 1)
     if head is None:
@@ -333,7 +345,7 @@ def _checked_journal(
         head = Head(entry.seq, entry.hash)
     if head.seq != newest:
         raise JournalDamaged(f"journal: ends at row {head.seq}, should reach {newest}")
-    return head, found
+    return _Found(head, found, passed_over)
 
 
 def check_mark(connection: sqlite3.Connection, mark: Mark | None) -> None:
@@ -362,12 +374,15 @@ def _kept(directory: Path, what: str) -> JournalDamaged:
     )
 
 
-def _newest_snapshot(connection: sqlite3.Connection) -> Snapshot | None:
-    """Return the newest snapshot that is whole and belongs to the journal."""
+def _newest_snapshot(connection: sqlite3.Connection) -> tuple[Snapshot | None, list[str]]:
+    """Return the newest snapshot that is whole and of this journal, and what is wrong with newer ones."""
+    passed_over: list[str] = []
     for seq, digest, data in connection.execute("SELECT seq, hash, data FROM snapshots ORDER BY seq DESC"):
-        with suppress(JournalDamaged):
-            return _whole(connection, seq, digest, data)
-    return None
+        try:
+            return _whole(connection, seq, digest, data), passed_over
+        except JournalDamaged as error:
+            passed_over.append(str(error))
+    return None, passed_over
 
 
 def _whole(connection: sqlite3.Connection, seq: int, digest: bytes, data: bytes) -> Snapshot:

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -107,6 +108,18 @@ def test_a_history_is_monitored_to_its_end_and_a_second_run_has_nothing_to_do(da
     assert again["identical"]
     assert again["kinds"]["row"] == 80
     assert again["journal_seq"] > first["journal_seq"]
+
+
+def test_a_damaged_snapshot_is_passed_over_and_told(home, data, capsys):
+    assert monitor(data) == 0
+    capsys.readouterr()
+    with contextlib.closing(sqlite3.connect(home / "store" / "live.db")) as raw, raw:
+        raw.execute("UPDATE snapshots SET data = CAST(substr(data, 1, 100) AS BLOB)")
+    assert monitor(data) == 0
+    said = capsys.readouterr()
+    assert "no new row" in said.out
+    assert "a snapshot is passed over" in said.err
+    assert "checksum does not match" in said.err
 
 
 def test_a_journal_that_decides_otherwise_is_told(data, capsys, monkeypatch):

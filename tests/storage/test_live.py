@@ -101,6 +101,8 @@ def test_a_damaged_snapshot_gives_way_to_the_one_before(home):
     assert store.snapshot is not None
     assert store.snapshot.head.seq == 6
     assert store.head.seq == 9
+    (said,) = store.passed_over
+    assert said.startswith("the snapshot of row 8: ")
 
 
 @pytest.mark.parametrize(
