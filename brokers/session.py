@@ -49,7 +49,7 @@ from engine.ledger import (
 )
 from engine.slab import ActionKind
 from risk.gate import gate_buy, rank_buys
-from strategies.aggregation import blend_row
+from strategies.aggregation import blend_row, move_votes
 
 SPLIT, DIVIDEND, RENAME = int(ActionKind.SPLIT), int(ActionKind.DIVIDEND), int(ActionKind.RENAME)
 DELIST_FIRST, DELIST_LAST = int(ActionKind.DELIST_PROCEEDS), int(ActionKind.DELIST_UNKNOWN)
@@ -153,6 +153,8 @@ def apply_action(state, out, params, ts, action):
         rescale_history(state, s, action.value)
     elif action.kind == RENAME:
         move_history(state, s, np.int64(action.value))
+        if params.blend == 1:
+            move_votes(state, s, np.int64(action.value))
 
 
 @routine

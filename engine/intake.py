@@ -77,6 +77,11 @@ class Intake:
         self._entry: Callable[..., tuple[int, int, int]] | None = None
         self.traded_bars = self.marking_bars = self.invalid_bars = 0
 
+    def on_rename(self, old: int, new: int) -> None:
+        """Let column `new` go on where column `old` stopped, unless `new` has traded already."""
+        if self._last_day[new] == NEVER:
+            self._last_day[new], self._last_day[old] = self._last_day[old], NEVER
+
     def on_bars(self, bars: Bars) -> Tape:
         """Return the slab as kernels see it. Raises EngineError when time does not move forward.
 

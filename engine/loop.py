@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from engine import snapshot
+from engine import renames, snapshot
 from engine.bus import Bus
 from engine.errors import DataError, EngineError
 from engine.events import (
@@ -47,6 +47,7 @@ class LoopStrategy(Protocol):
     def row_by_row(self) -> bool: ...
     def start(self, universe: Universe) -> None: ...
     def on_bars(self, tape: Tape, index: int) -> NDArray[np.void]: ...
+    def on_rename(self, old: str, new: str) -> None: ...
     def state(self) -> dict[str, Any]: ...
     def restore(self, state: Mapping[str, Any]) -> None: ...
 
@@ -147,11 +148,22 @@ class Loop:
             for row in bars.cut(1):
                 await self.process(row)
             return
-        tape = self._intake.on_bars(bars)
+        moves: list[tuple[int, int]] = []
+        if len(bars.actions):
+            if renames.cuts(bars.actions):
+                for piece in renames.pieces(bars):
+                    await self.process(piece)
+                return
+            moves = renames.renames(bars.actions)
+        for old, new in moves:
+            self._intake.on_rename(old, new)
+        tape = seen = self._intake.on_bars(bars)
         publish, wanted = self.bus.publish, self.bus.wanted
         if wanted(Bars):
             await publish(bars)
-        signals = [strategy.on_bars(tape, i) for i, strategy in enumerate(self.strategies)]
+        if moves:
+            seen = self._renamed(tape, moves)
+        signals = [strategy.on_bars(seen, i) for i, strategy in enumerate(self.strategies)]
         for rows in signals:
             if len(rows):
                 self.counters.signals += len(rows)
@@ -172,6 +184,14 @@ class Loop:
         counters.traded_bars = self._intake.traded_bars
         counters.bars = self._intake.traded_bars + self._intake.marking_bars
         counters.invalid_bars = self._intake.invalid_bars
+
+    def _renamed(self, tape: Tape, moves: Sequence[tuple[int, int]]) -> Tape:
+        """Let strategies move what they remember; return the tape as they see it afterwards."""
+        symbols = self.universe.symbols
+        for strategy in self.strategies:
+            for old, new in moves:
+                strategy.on_rename(symbols[old], symbols[new])
+        return tape._replace(actions=renames.under_new_names(tape.actions))
 
     @property
     def market_bits(self) -> int:

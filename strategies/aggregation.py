@@ -31,6 +31,16 @@ def remember_vote(state, signal):
     state.vote_session[signal.symbol, signal.strategy] = state.counters[0].session
 
 
+@step
+def move_votes(state, old, new):
+    """Hand the votes on a symbol to the column of its new name; of two the newer stands."""
+    for i in range(state.votes.shape[1]):
+        if state.vote_session[old, i] > state.vote_session[new, i]:
+            state.votes[new, i] = state.votes[old, i]
+            state.vote_session[new, i] = state.vote_session[old, i]
+        state.vote_session[old, i] = -1
+
+
 @routine
 def tally_votes(state, params, weights, s):
     """Return (B, S, W, leader): the leader is the fresh buyer with the largest vote, -1 for none."""

@@ -72,6 +72,10 @@ class Strategy(ABC):
     def on_bars(self, tape: Tape, index: int) -> NDArray[np.void]:
         """Advance over the slab; return SIGNAL_DTYPE rows, `strategy` set to `index`."""
 
+    def on_rename(self, old: str, new: str) -> None:
+        """Go on with what is remembered of `old` under its new name, before the first bar of that."""
+        return  # A strategy that remembers nothing of symbols has nothing to do
+
     @abstractmethod
     def state(self) -> dict[str, Any]:
         """Return a copy of everything that outlives a slab: arrays, numbers, strings."""
@@ -95,11 +99,13 @@ class KernelStrategy(Strategy):
     The kernel is called as `kernel(tape, params, state, out, row)`, advances rows `row`.. of the tape and
     returns the number of the first row that it did not process: it stops before a row for which `out` has
     fewer free places than the row has symbols. `state` is the NamedTuple of arrays that `allocate` made;
-    an array called `tally` in it counts bars per entry of `conditions`.
+    an array called `tally` in it counts bars per entry of `conditions`. `symbol_axes` names those of
+    its arrays that remember symbols, and the axis along which they lie; the first counts traded bars.
     """
 
     Params: ClassVar[type[Any]]
     conditions: ClassVar[tuple[str, ...]] = ()
+    symbol_axes: ClassVar[Mapping[str, int]] = {}
     kernel: ClassVar[Any]
 
     def __init__(self, **parameters: Any) -> None:
@@ -120,6 +126,7 @@ class KernelStrategy(Strategy):
     def start(self, universe: Universe) -> None:
         self._state = self.allocate(universe)
         self._n_symbols = len(universe)
+        self._column = {symbol: i for i, symbol in enumerate(universe.symbols)}
         self._out = signal_buffer(max(1024, 2 * self._n_symbols))
 
     def on_bars(self, tape: Tape, index: int) -> NDArray[np.void]:
@@ -146,6 +153,17 @@ class KernelStrategy(Strategy):
         rows = parts[0] if len(parts) == 1 else join_rows(parts)
         rows["strategy"] = index
         return rows
+
+    def on_rename(self, old: str, new: str) -> None:
+        """Hand what is remembered of `old` to `new`, unless that has traded already."""
+        columns = [self._column[old], self._column[new]]
+        arrays = [(getattr(self._state, name), axis) for name, axis in self.symbol_axes.items()]
+        if not arrays or arrays[0][0][columns[1]] > 0:
+            return
+        for array, axis in arrays:
+            if array.shape[axis] == self._n_symbols:  # An array of an option that is off has one place
+                by_symbol = np.moveaxis(array, axis, 0)
+                by_symbol[columns] = by_symbol[columns[::-1]]
 
     def state(self) -> dict[str, Any]:
         return {name: value.copy() for name, value in self._state._asdict().items()}
@@ -218,6 +236,9 @@ class RowStrategy(Strategy):
 
     def on_split(self, symbol: str, ratio: float) -> None:
         """Rescale what is remembered of a symbol: prices / ratio, volumes x ratio."""
+
+    def on_rename(self, old: str, new: str) -> None:
+        """Move what is remembered of `old`, in `self.memory`, to `new`, which has rarely traded yet."""
 
     def start(self, universe: Universe) -> None:
         self.universe = universe

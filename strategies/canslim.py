@@ -314,6 +314,10 @@ class CanSlim(KernelStrategy):
     conditions: ClassVar[tuple[str, ...]] = (
         "warmup", "cooldown", "no_score", "score_below_min", "not_armed", "signal",
     )  # fmt: skip
+    symbol_axes: ClassVar[Mapping[str, int]] = {
+        "bars": 0, "closes": 1, "total": 1, "volumes": 1, "volume_sum": 0, "dollar_sum": 0, "high": 0,
+        "high_bar": 0, "dividend": 0, "armed": 0, "last_buy": 0, "ranked_high": 0,
+    }  # fmt: skip
     Params: ClassVar[type[Any]] = CanSlimParams
     kernel: ClassVar[Any] = canslim_kernel
 
@@ -326,6 +330,7 @@ class CanSlim(KernelStrategy):
             m_gate=int(self.params.m_mode),
         )
         self._facts: NDArray[np.void] = NO_FACTS
+        self._renames: list[tuple[int, int]] = []  # old and new columns
 
     def check(self, params: Any) -> None:
         """Raise ConfigError for weights or thresholds without meaning."""
@@ -391,18 +396,35 @@ class CanSlim(KernelStrategy):
             raw_of=np.zeros(n),
         )
 
+    def start(self, universe: Universe) -> None:
+        self._renames = []
+        super().start(universe)
+
+    def on_rename(self, old: str, new: str) -> None:
+        """Move the memory of prices; facts filed under the old name are facts of the new one from here on."""
+        super().on_rename(old, new)
+        self._renames.append((self._column[old], self._column[new]))
+        self.use_facts(self._facts)
+
     def state(self) -> dict[str, Any]:
-        return {name: value for name, value in super().state().items() if name not in _NOT_STATE}
+        state = {name: value for name, value in super().state().items() if name not in _NOT_STATE}
+        return state | {"renames": np.array(self._renames, np.int64).reshape(-1, 2)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         for name, value in self._state._asdict().items():
             if name not in _NOT_STATE:
                 value[...] = state[name]
-        self._replay_steps()  # The facts may be more than when the snapshot was taken
+        self._renames = [(int(old), int(new)) for old, new in state.get("renames", ())]
+        self.use_facts(self._facts)  # The facts may be more than when the snapshot was taken
 
     def _steps(self, n_symbols: int) -> NDArray[np.void]:
+        facts = self._facts
+        for old, new in self._renames:
+            also = facts[facts["symbol"] == old]
+            also["symbol"] = new  # Chosen by a mask, they are a copy
+            facts = np.concatenate([facts, also])
         return fundamental_steps(
-            self._facts,
+            facts,
             n_symbols,
             growth_threshold=self.params.earnings_growth_threshold,
             ramp=self.params.earnings_ramp,

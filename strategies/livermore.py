@@ -6,6 +6,7 @@ wrapper.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import IntEnum
 from typing import Any, ClassVar, NamedTuple
 
@@ -276,6 +277,10 @@ class LivermoreBreakout(KernelStrategy):
     description: ClassVar[str] = "breakout from a narrow 20-bar range on rising volume"
     measurements: ClassVar[tuple[str, ...]] = ("upper", "lower", "range", "volume_ratio", "close_over_upper")
     conditions: ClassVar[tuple[str, ...]] = tuple(condition.name.lower() for condition in Condition)
+    symbol_axes: ClassVar[Mapping[str, int]] = {
+        "n_bars": 0, "volume_sum": 0, "last_buy": 0, "highs": 1, "lows": 1, "volumes": 1, "closes": 1,
+        "atrs": 0,
+    }  # fmt: skip
     Params: ClassVar[type[Any]] = LivermoreParams
     kernel: ClassVar[Any] = livermore_kernel
 

@@ -5,6 +5,7 @@ Definition: domain.md section 3. Read top to bottom: parameters, kernel, wrapper
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import IntEnum
 from typing import Any, ClassVar, NamedTuple
 
@@ -215,6 +216,9 @@ class EmaTrend(KernelStrategy):
         "fast", "slow", "fast_prev", "slow_prev", "atr", "gap", "er20",
     )  # fmt: skip
     conditions: ClassVar[tuple[str, ...]] = ("warmup", "no_cross", "close_not_above_fast", "signal")
+    symbol_axes: ClassVar[Mapping[str, int]] = {
+        "bars": 0, "fast": 0, "slow": 0, "atr": 0, "pending": 0, "closes": 1, "ranges": 1,
+    }  # fmt: skip
     Params: ClassVar[type[Any]] = TrendParams
     kernel: ClassVar[Any] = trend_kernel
 

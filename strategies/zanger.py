@@ -6,6 +6,7 @@ is in `strategies.cup`. On 87 of 100 bars the volume test is all that runs.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import IntEnum
 from typing import Any, ClassVar, NamedTuple
 
@@ -307,6 +308,9 @@ class CupWithHandle(KernelStrategy):
         "volume_ratio", "roundness",
     )  # fmt: skip
     conditions: ClassVar[tuple[str, ...]] = tuple(condition.name.lower() for condition in Condition)
+    symbol_axes: ClassVar[Mapping[str, int]] = {
+        "n_bars": 0, "volume_sum": 0, "last_buy": 0, "closes": 1, "highs": 1, "lows": 1, "volumes": 1,
+    }  # fmt: skip
     Params: ClassVar[type[Any]] = CupParams
     kernel: ClassVar[Any] = cup_kernel
 

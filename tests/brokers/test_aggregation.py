@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from engine.exits import ExitRules
+from engine.slab import ActionKind
 from tests.brokers.scenario import BLEND, FLAT, Played, play, signal
 
 WEIGHTS = [0.35, 0.25, 0.20, 0.20]  # CAN SLIM, Zanger, trend, Livermore
@@ -88,3 +89,22 @@ def test_anothers_sell_alone_sells_when_the_net_is_low_enough() -> None:
 
 def test_voters_without_weight_decide_nothing() -> None:
     assert blend([vote(0, 1, 1.0)], [1.0, 0.0]).rejections == [(0, 0, "below_min")]
+
+
+def test_a_vote_on_a_symbol_goes_on_under_its_new_name_and_gives_way_to_a_newer_one() -> None:
+    """A SELL of 0.6 under the old name against a BUY of 0.9 under the new one, 3 rows later."""
+    bars = {0: [FLAT] * 2, 1: [None, FLAT, FLAT, FLAT, FLAT, FLAT]}
+    rename = (2, 0, int(ActionKind.RENAME), 1.0)
+
+    def net(*more: dict[str, Any]) -> float:
+        buy = signal(3, symbol=1, strategy=0, confidence=0.9)
+        played = play(
+            bars, [vote(0, 1, 0.6, -1), *more, buy], actions=[rename], rules=[ExitRules()] * 2,
+            weights=[0.5, 0.5], min_confidence=0.1, **BLEND,
+        )  # fmt: skip
+        (made,) = played.done.signals[played.done.signals["side"] == 1]
+        return float(made["details"][1])
+
+    assert net() == pytest.approx((0.9 - 0.6 * 2 ** (-3 / 10)) / 2)
+    newer = signal(1, -1, symbol=1, strategy=1, confidence=0.3)
+    assert net(newer) == pytest.approx((0.9 - 0.3 * 2 ** (-2 / 10)) / 2)
