@@ -3,7 +3,9 @@
 import json
 import math
 import os
+import random
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -58,6 +60,14 @@ def test_any_value_at_any_place_of_a_file(path, value):
     _outcome(json.dumps(nested(path, value)).encode(), {})
 
 
+@pytest.mark.parametrize("text", ["NaN", "Infinity", "-1e999"])
+def test_what_is_no_finite_number_is_refused_at_every_place(text):
+    for path in PATHS:
+        document = json.dumps(nested(path, 12345)).replace("12345", text)
+        assert isinstance(_outcome(document.encode(), {}), str), path
+        _outcome(b"{}", {variable(path): text})
+
+
 @given(path=st.sampled_from(PATHS + SECTIONS), key=st.text(max_size=30), value=values)
 @settings(max_examples=200, deadline=None)
 def test_any_key_in_any_section(path, key, value):
@@ -98,6 +108,76 @@ def test_any_text_in_any_variable(name, suffix, text):
 @settings(max_examples=100, deadline=None)
 def test_any_variable(name, text):
     _outcome(b"{}", {f"TS_{name}": text})
+
+
+def poisoned(draw):
+    """Return (content of a settings file, environment) with something wrong in it, or nearly."""
+    path = draw.choice(PATHS + SECTIONS)
+    value = draw.choice(
+        [
+            math.nan,
+            math.inf,
+            -math.inf,
+            -1,
+            -0.5,
+            1.5,
+            10**30,
+            True,
+            None,
+            "x",
+            "",
+            [],
+            [1],
+            {},
+            {"a": 1},
+            "\ud800",
+        ]
+    )
+    match draw.choice(("value", "key", "twice", "1e999", "mark", "deep", "cut", "bytes", "variable", "file")):
+        case "value":
+            return json.dumps(nested(path, value)).encode(), {}
+        case "key":
+            return json.dumps(
+                nested((*path[:-1], (path or ("x",))[-1] + draw.choice("sx_")), value)
+            ).encode(), {}
+        case "twice":
+            line = draw.choice(
+                [line for line in DEFAULT_BYTES.splitlines() if b":" in line and b"{" not in line]
+            )
+            return DEFAULT_BYTES.replace(line, line.rstrip(b",") + b",\n" + line, 1), {}
+        case "1e999":
+            return json.dumps(nested(path, 12345)).replace("12345", "1e999").encode(), {}
+        case "mark":
+            return b"\xef\xbb\xbf" + json.dumps(nested(path, value)).encode(), {}
+        case "deep":
+            return draw.choice([b"[", b'{"a":', b'{"email":']) * 100_000, {}
+        case "cut":
+            return DEFAULT_BYTES[: draw.randrange(len(DEFAULT_BYTES))], {}
+        case "bytes":
+            content = bytearray(DEFAULT_BYTES)
+            for _ in range(draw.randint(1, 5)):
+                content[draw.randrange(len(content))] = draw.randrange(256)
+            return bytes(content), {}
+        case "variable":
+            text = draw.choice(["nan", "1e999", "-1", "x", "", "{", "null", "\udc80", "9" * 5_000])
+            return b"{}", {variable(draw.choice(PATHS)): text}
+        case _:
+            place = draw.choice(["../" * 40 + "etc/shadow", "/", "", "/dev/zero", "no/such/file"])
+            return b"{}", {variable(draw.choice(SECRETS)) + "_FILE": place}
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(3_600)
+def test_ten_thousand_poisoned_configurations_start_nothing_by_halves():
+    draw, counted = random.Random(29), Counter()
+    for _ in range(10_000):
+        content, environ = poisoned(draw)
+        outcome = _outcome(content, environ)
+        if isinstance(outcome, str):
+            assert "s.json" in outcome or outcome.startswith(tuple(environ)), outcome
+        counted["refused" if isinstance(outcome, str) else "harmless"] += 1
+    print(f"configurations: 10000 poisoned, {counted['refused']} refused, {counted['harmless']} harmless")
+    assert counted["refused"] > 5_000
 
 
 SECRETS = [("email", "password"), ("data_sources", "alpha_vantage_key"), ("storage", "database_url")]

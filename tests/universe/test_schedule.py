@@ -53,6 +53,24 @@ def test_a_time_of_the_hour_that_comes_twice_is_that_of_the_first(second: bool) 
     assert fires.astimezone(UTC) == expected
 
 
+@pytest.mark.parametrize("at", ["00:00", "01:30", "02:00", "02:30", "03:00", "23:59"])
+def test_each_day_has_one_run_at_every_change_of_the_clocks_from_2007_to_2037(at: str) -> None:
+    trigger = WallClock(Schedule(frequency="daily", time=at, timezone="America/New_York"))
+    for year in range(2007, 2038):
+        for month, sunday in ((3, 2), (11, 1)):
+            first = datetime(year, month, 1, 12, tzinfo=UTC)
+            change = first + timedelta(days=(6 - first.weekday()) % 7 + 7 * (sunday - 1))
+            before, after = (change + timedelta(hours=h) for h in (-12, 12))
+            assert before.astimezone(NEW_YORK).utcoffset() != after.astimezone(NEW_YORK).utcoffset()
+            now, moments = change - timedelta(days=2), []
+            while len(moments) < 4:
+                fires = trigger.get_next_fire_time(moments[-1] if moments else None, now.astimezone(NEW_YORK))
+                assert fires is not None
+                now = fires.astimezone(UTC) + timedelta(milliseconds=5)
+                moments.append(fires)
+            assert [(b.date() - a.date()).days for a, b in itertools.pairwise(moments)] == [1] * 3
+
+
 def test_weekly_and_monthly_refreshes_keep_to_their_day() -> None:
     start = datetime(2026, 11, 22, 12, tzinfo=NEW_YORK)
     weekly = WallClock(Schedule(frequency="weekly", day="sunday", time="22:30"))
