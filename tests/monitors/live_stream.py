@@ -79,6 +79,7 @@ def cut(family: str, said: Sequence[bodies.AnyBody], ts_ns: int) -> list[Batch]:
 def connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")  # Processes are killed here, the power stays on
     return connection
 
 

@@ -207,10 +207,10 @@ async def test_c3_a_subscriber_that_stands_still_harms_nobody_and_is_told_what_i
         slowest_s = 0.0
         for thousand in range(1, messages // 1_000):
             start = time.monotonic()
-            await child.tell("publish signal 10 100")
+            await child.tell("publish signal 5 200")
             slowest_s = max(slowest_s, time.monotonic() - start)
             await has_lines(tmp_path / "healthy.jsonl", 300 + 1_000 * thousand)
-        after = await child.tell("publish signal 10 70")
+        after = await child.tell("publish signal 5 140")
         _, healthy_said = await asyncio.wait_for(healthy.communicate(), 240)
         stopped.send_signal(signal.SIGCONT)
         _, stopped_said = await asyncio.wait_for(stopped.communicate(), 240)
