@@ -113,7 +113,7 @@ def refresh_fundamentals(
 @app.command(epilog=f"{GLOBALS} {EXIT_CODES}")
 def momentum(
     context: typer.Context,
-    index: Annotated[Leaders, typer.Argument(metavar="{russell|sp500}", help="The index.")],
+    index: Annotated[Leaders, typer.Argument(metavar="russell|sp500", help="The index.")],
     timeframe: Annotated[Timeframe, typer.Option(help="Change since when.")] = Timeframe.MONTH,
     limit: Annotated[
         int, typer.Option(metavar="N", help="Rows of each list: 50, 100, 150, 200; else within 1 to 200.")
