@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from engine.slab import NS_PER_DAY
-from feeds.sessions import Hours, trading_hours
+from feeds.exchange_calendar import Hours
+from feeds.sessions import trading_hours
 
 _DAYS_AROUND = 400
 _MARGIN_DAYS = 30  # of calendar left when it is built anew

@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from engine.slab import NS_PER_DAY, Int
+from feeds.exchange_calendar import Hours
 from feeds.live_hours import Session
-from feeds.sessions import Hours, session_days, trading_hours
+from feeds.sessions import session_days, trading_hours
 
 _MINUTE_NS = 60_000_000_000
 _SESSION_MINUTES = 390

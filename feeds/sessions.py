@@ -8,15 +8,14 @@ at 16:00 New York.
 from __future__ import annotations
 
 import datetime as dt
-import warnings
-from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import DataError
 from engine.slab import NS_PER_DAY
+from feeds.exchange_calendar import Hours, sessions_of_years
 
 Int = NDArray[np.int64]
 
@@ -24,14 +23,6 @@ NEW_YORK = "America/New_York"
 BAD_TIME = np.iinfo(np.int64).min  # pandas' NaT: conversions carry it through
 _CLOSE_NS = 16 * 3_600_000_000_000
 _EPOCH = dt.date(1970, 1, 1)
-
-
-class Hours(NamedTuple):
-    """XNYS sessions in order: int64[n] day numbers, UTC ns of opening and close."""
-
-    days: Int
-    opens: Int
-    closes: Int
 
 
 def day_number(value: str | dt.date) -> int:
@@ -108,21 +99,9 @@ def closes_of_years(first: int, last: int) -> Int:
 
 
 def _calendar(first: int, last: int) -> Hours:
-    """Return the XNYS sessions around two days."""
+    """Return the XNYS sessions around two days, in blocks of five years: one serves most of a process."""
     first_year = int(iso_day(max(first, -30_000))[:4])
-    return _calendar_of_years(first_year // 5 * 5, int(iso_day(last)[:4]) // 5 * 5 + 4)
-
-
-@lru_cache(maxsize=8)
-def _calendar_of_years(first: int, last: int) -> Hours:
-    """Blocks of five years, so that one calendar (0.3 s) serves most of what a process reads."""
-    import exchange_calendars  # 0.8 s with pandas: only when files are read
-
-    with warnings.catch_warnings():  # exchange_calendars 4.13 uses what pandas 3.1 deprecates
-        warnings.simplefilter("ignore", DeprecationWarning)
-        calendar = exchange_calendars.get_calendar("XNYS", start=f"{first}-01-01", end=f"{last}-12-31")
-    days = calendar.sessions.as_unit("ns").asi8 // NS_PER_DAY
-    return Hours(days.astype(np.int64), _ns(calendar.opens.array), _ns(calendar.closes.array))
+    return sessions_of_years(first_year // 5 * 5, int(iso_day(last)[:4]) // 5 * 5 + 4)
 
 
 def _datetime_index(ns: Int) -> Any:
