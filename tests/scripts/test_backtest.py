@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import signal
 from pathlib import Path
 
@@ -166,7 +165,7 @@ def test_ctrl_c_keeps_what_was_done_and_says_so(data, capsys, monkeypatch):
     class Pressing(backtest.Progress):
         def __call__(self, rows_done, bars_done, ts):
             if rows_done == 80:
-                os.kill(os.getpid(), signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(backtest, "Progress", Pressing)
     before = signal.getsignal(signal.SIGINT)
@@ -180,8 +179,8 @@ def test_ctrl_c_keeps_what_was_done_and_says_so(data, capsys, monkeypatch):
 def test_a_second_ctrl_c_stops_at_once(data, capsys, monkeypatch):
     class Insisting(backtest.Progress):
         def __call__(self, rows_done, bars_done, ts):
-            os.kill(os.getpid(), signal.SIGINT)
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(backtest, "Progress", Insisting)
     assert replay(data, "--slab", "40", "--output-dir", "out") == 130
@@ -193,7 +192,7 @@ def test_ctrl_c_while_files_are_written_says_that_the_folder_is_not_whole(data, 
     assert replay(data, "--output-dir", "out") == 0
 
     def press(*_):
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr("reports.tearsheet.write_tearsheet", press)
     assert replay(data, "--output-dir", "out") == 130
