@@ -1,7 +1,8 @@
 """Concentration: what sectors and single names are of the portfolio's equity.
 
 The limits go by equity, cash included, as those of the gate do. The share of what is invested, which the
-original tool went by, is told beside it: the two differ whenever cash is held.
+original tool went by, is told beside it: the two differ whenever cash is held. A short position counts by its
+size: it makes no room for a long one.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def sector_readings(
         of_equity = share(totals[sector], view.equity_micro)
         if of_equity <= limit - monitoring.sector_clear and ("sector", sector) not in watched:
             continue
-        invested = sum(values_micro)
+        invested = sum(map(abs, values_micro))
         of_invested = f"{totals[sector] / invested:.1%}" if invested > 0 else "an unknown share"
         yield Reading(
             "sector", sector, of_equity, (limit,), ("warning",),
@@ -89,7 +90,7 @@ def share(value_micro: float, equity_micro: int | None) -> float:
 def _totals(names: Sequence[str], values_micro: Sequence[float]) -> dict[str, float]:
     totals: dict[str, float] = {}
     for name, value in zip(names, values_micro, strict=True):
-        totals[name] = totals.get(name, 0.0) + value
+        totals[name] = totals.get(name, 0.0) + abs(value)
     return totals
 
 
@@ -98,5 +99,5 @@ def _largest(view: PortfolioView, names: Sequence[str], name: str) -> tuple[Cont
     positions = view.positions
     columns = zip(names, positions.values_micro, positions.symbol, strict=True)
     held = [(value, symbol) for its_name, value, symbol in columns if its_name == name]
-    held.sort(key=lambda pair: (pair[0] == pair[0], -pair[0], pair[1]))
+    held.sort(key=lambda pair: (pair[0] == pair[0], -abs(pair[0]), pair[1]))
     return tuple(Contribution(symbol, value / MICRO) for value, symbol in held[:POSITIONS_SHOWN])

@@ -1,11 +1,13 @@
 """Positions from a CSV file, as the original tool, brokers and others write them: one reader for all who ask.
 
 `health` wants to know what each position is worth now (`read_valued`), the live monitor how many shares there
-are (`read_held`): it has prices of its own. A line with the symbol CASH is money.
+are (`read_held`): it has prices of its own. A line with the symbol CASH is money, a line of totals
+is passed over.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from math import copysign, nan
 from pathlib import Path
@@ -17,6 +19,7 @@ from risk.sectors import sector_key
 
 CASH = "CASH"
 _CASH_NAMES = ("CASH", "USD", "$CASH", "CASH_USD")
+_TOTALS = re.compile(r"((GRAND|ACCOUNT|PORTFOLIO|POSITIONS?) )?(SUB)?TOTALS?:?")
 _KINDS: dict[str, tuple[str, ...]] = {
     "symbol": ("symbol", "ticker", "instrument", "security"),
     "sector": ("sector", "gicssector"),
@@ -101,6 +104,8 @@ def _lines(table: Table) -> Iterator[tuple[str, Line]]:
     seen: set[str] = set()
     for line in table.lines:
         symbol = line.text("symbol").upper()
+        if _TOTALS.fullmatch(symbol):
+            continue
         if not symbol:
             raise DataError(f"{line.where}: has no symbol")
         symbol = CASH if symbol in _CASH_NAMES else symbol

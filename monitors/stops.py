@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from math import nan
+from math import copysign, nan
 
 import numpy as np
 
@@ -16,24 +16,26 @@ BPS = 10_000.0
 
 
 def unfilled_stop_readings(view: PortfolioView, watched: Collection[Subject]) -> Iterator[Reading]:
-    """Yield how far the close of a lot is below its stop, as a fraction of it, where it is not above.
+    """Yield how far the close of a lot is past its stop, as a fraction of it, where it is at it or past it.
 
     The broker sells inside the bar that reaches a stop. A lot held at a close at or below it was not sold:
-    there was too little volume, or nobody sells for this portfolio.
+    there was too little volume, or nobody sells for this portfolio. Of a short position the stop is above.
     """
     held = view.positions
-    reached = held.has_stop & ~(held.mark_usd > held.stop_usd)
+    side = np.copysign(1.0, held.quantity)
+    reached = held.has_stop & ~(side * held.mark_usd > side * held.stop_usd)
     if any(rule == "stop_unfilled" for rule, _ in watched):
         reached = held.has_stop  # One that is above its stop again may be among them
     for i in np.flatnonzero(reached).tolist():
         symbol, strategy = held.symbol[i], held.strategy[i]
         stop, mark, shares = held.stop_usd[i].item(), held.mark_usd[i].item(), held.quantity[i].item()
         subject = f"{symbol}/{strategy}" if strategy else symbol
-        if mark > stop and ("stop_unfilled", subject) not in watched:
+        sign = copysign(1.0, shares)
+        if sign * mark > sign * stop and ("stop_unfilled", subject) not in watched:
             continue
-        below = (stop - mark) / stop if stop != 0.0 else nan
+        past = sign * (stop - mark) / stop if stop != 0.0 else nan
         yield Reading(
-            "stop_unfilled", subject, below, (0.0,), ("critical",),
+            "stop_unfilled", subject, past, (0.0,), ("critical",),
             detail=f"close {mark:,.2f}, stop {stop:,.2f}, {shares:,.10g} shares",
             positions=(Contribution(symbol, held.values_micro[i] / MICRO),),
         )  # fmt: skip

@@ -100,7 +100,7 @@ def headline(one: Transition) -> str:
     if rule.unit == "state":
         return f"{name}: {clean(one.detail)}" if one.detail else name
     if one.rule == "stop_unfilled":
-        return f"{name}: {number(one.value, one.unit)} below its stop"
+        return f"{name}: {number(one.value, one.unit)} past its stop"
     return f"{name}: {number(one.value, one.unit)}, limit {number(one.threshold, one.unit)}"
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json as jsonlib
 import math
+import os
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
@@ -72,10 +74,17 @@ def run_health(
         report_error(error, verbose=verbose)
         return UNKNOWN
     code = BREACHED if verdict.open else HEALTHY
-    if json:
-        print(jsonlib.dumps(_as_dict(verdict, settings, code), indent=2))
-    else:
-        _print(verdict)
+    try:
+        if json:
+            print(jsonlib.dumps(_as_dict(verdict, settings, code), indent=2))
+        else:
+            _print(verdict)
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # The exit must not fail at it again
+        if not isinstance(error, BrokenPipeError):  # Else whoever reads the pipe has seen enough
+            report_error(error, verbose=verbose)
+            return UNKNOWN
     for remark in verdict.remarks:
         note(f"note: {remark}")
     if email and verdict.open:
@@ -156,7 +165,7 @@ def _view(i: int, row: EquityRow, stored: Sequence[StoredPosition], flow_micro: 
 def _sectors(view: PortfolioView) -> dict[str, tuple[float, float]]:
     totals: dict[str, float] = {}
     for sector, value in zip(view.positions.sector, view.positions.values_micro, strict=True):
-        totals[sector] = totals.get(sector, 0.0) + value
+        totals[sector] = totals.get(sector, 0.0) + abs(value)  # As `monitors.concentration` counts
     invested, equity = sum(totals.values()), view.equity_micro or 0
     return {
         sector: (
@@ -216,8 +225,8 @@ def _as_dict(verdict: Verdict, settings: Settings, code: int) -> dict[str, Any]:
         "exit_code": code,
         "as_of": verdict.session,
         "equity": verdict.equity_usd,
-        "max_drawdown": -verdict.max_drawdown,
-        "drawdown": -verdict.drawdown,
+        "max_drawdown": 0.0 - verdict.max_drawdown,
+        "drawdown": 0.0 - verdict.drawdown,
         "drawdowns": [
             {
                 "depth": one.depth, "peak": one.peak_session, "trough": one.trough_session,

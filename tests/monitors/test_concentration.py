@@ -60,6 +60,15 @@ def test_a_name_warns_above_ten_percent_and_is_critical_above_fifteen():
     ]  # fmt: skip
 
 
+def test_a_short_position_counts_by_its_size_and_makes_no_room_for_a_long_one():
+    held = [position("A", -30), position("B", 20)]
+    (one,) = told(held, sector_limits={"biotech": 0.35, "other": 0.25})
+    assert (one.value, one.detail) == (pytest.approx(0.5), "100.0% of what is invested")
+    assert [(c.symbol, c.amount_usd) for c in one.positions] == [("A", -30.0), ("B", 20.0)]
+    said = told(held, single_name_critical=0.25)
+    assert [(one.rule, one.subject, one.value) for one in said] == [("single_name", "A", pytest.approx(0.3))]
+
+
 def test_a_name_counts_whoever_holds_it():
     held = [position("ACME", 6, strategy="trend"), position("ACME", 6, strategy="zanger")]
     said = told(held, single_name_warn=0.10)

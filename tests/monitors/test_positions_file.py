@@ -79,6 +79,18 @@ def test_a_cost_of_all_shares_is_not_taken_for_one_per_share(file):
     assert one.cost_usd == 55.0
 
 
+@pytest.mark.parametrize("total", ["Total", "TOTALS", "Account Total", "Grand total:", "Subtotal"])
+def test_a_line_of_totals_is_no_position(file, total):
+    path = file(f"symbol,shares,price,sector\nA,10,5,x\n{total},10,,\n")
+    assert [one.symbol for one in read_held(path)] == ["A"]
+    assert [one.symbol for one in read_valued(path, 100.0).positions] == ["A"]
+
+
+def test_totals_alone_are_no_positions(file):
+    with pytest.raises(DataError, match="holds no positions"):
+        read_held(file("symbol,shares\nTotal,0\n"))
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -32,6 +32,14 @@ def test_it_ends_when_the_lot_is_sold_or_closes_above():
         assert (one.subject, one.label) == ("ACME", "resolved")
 
 
+@pytest.mark.parametrize(("stop", "fires"), [(0.1, True), (0.08, True), (0.11, False)])
+def test_the_stop_of_a_short_position_is_above_its_price(stop, fires):
+    held = (position("ACME", -10, quantity=-100.0, mark_usd=0.1, stop_usd=stop),)
+    said = Monitors(settings()).evaluate(view(0, 100, positions=held))
+    assert labels(said) == ([("stop_unfilled", "ACME", "fired", True)] if fires else [])
+    assert [one.value for one in said] == ([pytest.approx((0.1 - stop) / stop)] if fires else [])
+
+
 def test_the_portfolio_stop_is_open_until_the_account_is_armed_again():
     monitors = Monitors(settings())
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
 from scripts.cli import run
 from tests.monitors.smtp_server import smtp_server
 
+ROOT = Path(__file__).parents[2]
 CURVE = """date,equity
 2024-03-08,112000
 2024-03-15,101000
@@ -200,3 +205,33 @@ def test_a_mail_that_fails_changes_nothing_about_the_verdict(health, capsys):
     shown = capsys.readouterr()
     assert "Max drawdown" in shown.out
     assert "sending the e-mail failed" in shown.err
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+@pytest.mark.parametrize(("last", "code"), [(115_200, 0), (101_500, 1)])
+def test_whoever_closes_the_pipe_early_changes_nothing_about_the_verdict(
+    health, tmp_path, options, last, code
+):
+    health(last=last)
+    read, write = os.pipe()
+    os.close(read)
+    assert judged(tmp_path, options, write).returncode == code
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_a_verdict_that_cannot_be_written_is_none(health, tmp_path):
+    health()
+    with open("/dev/full", "w") as full:
+        done = judged(tmp_path, [], full)
+    assert (done.returncode, done.stderr) == (2, "error: [Errno 28] No space left on device\n")
+
+
+def judged(folder, options, stdout):
+    """Run the command in a process of its own over the files in a folder."""
+    words = [
+        "--settings", "settings.json", "health", "--equity", "equity.csv", "--positions", "positions.csv",
+    ]  # fmt: skip
+    return subprocess.run(
+        [sys.executable, ROOT / "main.py", *words, *options], cwd=folder, stdout=stdout,
+        stderr=subprocess.PIPE, text=True, check=False,
+    )  # fmt: skip
