@@ -28,7 +28,7 @@ def session(server: FaultyServer) -> YahooSession:
 
 def test_whatever_host_is_asked_for_the_base_url_gets_it(server: FaultyServer) -> None:
     server.answer = lambda asked: of(asked.path)
-    answer = session(server).get("https://query1.finance.yahoo.com/v8/a?b=c", params={"d": "e"}, timeout=5)
+    answer = session(server).get("https://query1.finance.yahoo.com/v8/a?b=c", params={"d": "e"}, timeout=60)
     assert answer.json() == "/v8/a"
     assert server.asked[0].query == {"b": "c", "d": "e"}
 
@@ -37,13 +37,13 @@ def test_a_redirect_to_a_private_address_is_refused_whatever_the_page(server: Fa
     server.answer = lambda asked: Reply(302, headers={"Location": "http://169.254.169.254/latest/"})
     for path in ("/", "/v8/finance/chart/AAA", "/v10/x"):
         with pytest.raises(RequestsError, match="SSRF"):
-            session(server).get(f"https://query1.finance.yahoo.com{path}", timeout=5)
+            session(server).get(f"https://query1.finance.yahoo.com{path}", timeout=60)
 
 
 def test_a_body_without_end_is_not_read_on_whatever_the_page(server: FaultyServer) -> None:
     server.answer = lambda asked: Reply(200, b"x" * 1_000_000, repeat=100)
     with pytest.raises(ProviderError, match="more than 10 MB") as caught:
-        session(server).get("https://query1.finance.yahoo.com/v8/finance/chart/AAA", timeout=20)
+        session(server).get("https://query1.finance.yahoo.com/v8/finance/chart/AAA", timeout=60)
     assert caught.value.failure is Failure.REFUSED
     assert server.sent < 50_000_000
 

@@ -315,7 +315,7 @@ async def test_damage_that_a_task_off_the_path_finds_ends_the_daemon_at_once(hom
         raise JournalDamaged("message 5 was changed")
 
     async with Running(home, parts=Parts(off_path={"publisher": finds})) as running:
-        await asyncio.wait({running.task}, timeout=5.0)
+        await asyncio.wait({running.task}, timeout=DEADLINE_S)
         with pytest.raises(JournalDamaged, match="message 5 was changed"):
             running.task.result()
 
