@@ -49,7 +49,8 @@ class Laboratory:
         trace = self.root / "trace"
         store, recipient = self.new_trial()
         assert self.live(store, recipient, trace=str(trace))["status"] == 0
-        self.calls = [line.split(" ", 2) for line in trace.read_text().splitlines()]
+        self.calls = calls_in(trace)
+        self.points = points_of(self.calls)
         self.reference = content(store)
         self.told = self.keys_told(recipient)
         return self
@@ -62,15 +63,6 @@ class Laboratory:
         self._server.stdout.close()
         self.sink.__exit__()
         shutil.rmtree(self.root)
-
-    @property
-    def points(self) -> dict[int, str]:
-        """Calls of the undisturbed life that a fault can hit: number -> what it does to what."""
-        return {
-            int(number): f"{kind} {Path(what.strip()).name}"
-            for number, kind, what in self.calls
-            if kind != "mark"
-        }
 
     def new_trial(self) -> tuple[Path, str]:
         """Return a folder and a recipient that nobody had before."""
@@ -138,6 +130,20 @@ class Laboratory:
         assert line, "the fork server is gone"
         answer: dict[str, Any] = json.loads(line)
         return answer
+
+
+def calls_in(trace: Path) -> list[tuple[int, str, str]]:
+    """Return what a life did, in order: number of the call, kind, file or words.
+
+    A publication is no call: its kind is `mark`, its number that of the call before it.
+    """
+    lines = [line.split(" ", 2) for line in trace.read_text().splitlines()]
+    return [(int(number), kind, what.strip()) for number, kind, what in lines]
+
+
+def points_of(calls: list[tuple[int, str, str]]) -> dict[int, str]:
+    """Return the calls that a fault can hit: number -> what it does to what."""
+    return {number: f"{kind} {Path(what).name}" for number, kind, what in calls if kind != "mark"}
 
 
 def content(store: Path) -> Content:
