@@ -50,6 +50,7 @@ class ScriptedServer:
         self.received: list[Received] = []
         self.commands: list[str] = []
         self.connections = 0
+        self.kept_waiting = False  # somebody, by HANG or DRIP
         self.port = 0
         self._tls = tls
         self._offers = offers_starttls
@@ -106,6 +107,7 @@ class ScriptedServer:
 
     async def _perform(self, writer: asyncio.StreamWriter, act: str) -> bool:
         """Do as told; return whether that was a yes."""
+        self.kept_waiting |= act in (HANG, DRIP)
         if act == HANG:
             await asyncio.sleep(3600)
         if act == DRIP:

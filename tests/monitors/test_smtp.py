@@ -13,7 +13,7 @@ import pytest
 
 from config import Secret
 from config.settings import Email
-from monitors.smtp import Trouble, probe, send
+from monitors.smtp import Failure, Trouble, probe, send
 from tests.monitors.smtp_server import CUT, DRIP, GARBAGE, HANG, HUGE, Authority, smtp_server
 
 A, B = "pm@fund.test", "risk@fund.test"
@@ -115,7 +115,8 @@ async def test_a_login_that_is_refused_is_for_a_person_and_one_that_fails_is_for
 )
 async def test_a_probe_says_why_no_mail_could_be_sent_and_sends_nothing(plan, said):
     async with smtp_server(plan) as server:
-        email = settings(server.port, timeout_seconds=0.5, username="desk", password=Secret(PASSWORD))
+        seconds = 0.5 if said == "not done" else 60.0
+        email = settings(server.port, timeout_seconds=seconds, username="desk", password=Secret(PASSWORD))
         failure = await probe(email)
         assert (failure is None) == (said is None)
         assert failure is None or said in failure.reason
@@ -134,10 +135,12 @@ async def test_a_probe_says_why_no_mail_could_be_sent_and_sends_nothing(plan, sa
     ],
 )
 async def test_one_deadline_covers_hanging_and_dripping(plan, expected):
-    began = asyncio.get_running_loop().time()
-    troubles, _ = await outcome(plan, timeout_seconds=0.3)
-    assert troubles == both(expected)
-    assert asyncio.get_running_loop().time() - began < 3.0
+    for seconds in (0.3, 3.0, 30.0):  # On a busy machine the first may be over before the server is asked
+        async with smtp_server(plan) as server:
+            failures = await send(settings(server.port, timeout_seconds=seconds), note(), (A, B))
+        if server.kept_waiting:
+            break
+    assert failures == both(Failure(expected, f"not done within {seconds:g} s"))
 
 
 async def test_nobody_listening_is_a_server_in_trouble():
