@@ -112,6 +112,12 @@ def home(tmp_path):
     return tmp_path / "store"
 
 
+@pytest.fixture
+def time_to_drain(monkeypatch):
+    """However slow the disk is, what is queued is taken."""
+    monkeypatch.setattr("monitors.daemon.DRAIN_S", DEADLINE_S)
+
+
 async def test_a_feed_that_ends_ends_the_daemon_with_everything_taken(home):
     feed = ReplayFeed(MemoryFeed(Universe(SYMBOLS), market()), SystemClock())
     async with Running(home, feed) as running:
@@ -121,6 +127,7 @@ async def test_a_feed_that_ends_ends_the_daemon_with_everything_taken(home):
         assert running.health.counts["rows"] == 60
 
 
+@pytest.mark.usefixtures("time_to_drain")
 async def test_a_stop_takes_what_is_queued_and_the_next_start_goes_on_after_it(home):
     async with Running(home) as running:
         for row in rows(0, 6):
@@ -222,6 +229,7 @@ async def test_a_file_that_lies_there_stops_entries_once_and_again_after_a_resum
         assert running.daemon.halted
 
 
+@pytest.mark.usefixtures("time_to_drain")
 async def test_a_kill_switch_thrown_while_it_stops_acts_before_the_next_of_what_is_queued(home):
     def stop_and_halt(taken):
         if isinstance(taken.given, LiveRow) and running.kinds().count("row") == 3:
