@@ -59,7 +59,7 @@ async def fetch(
     **options: Any,
 ) -> list[Snapshot]:  # fmt: skip
     limit = limit or RateLimit(None, clock=lambda: 0.0)
-    options = {"patience": Patience(attempts=3, wait_s=0.001), "timeout_s": 5.0} | options
+    options = {"patience": Patience(attempts=3, wait_s=0.001), "timeout_s": 60.0} | options
     async with Http("Alpha Vantage", server.url, limit, **options) as http:
         source = AlphaVantage(http, Secret(CANARY), limit, lambda: NOW)
         return [await source.fetch(symbol, wanted) for symbol in symbols or ("AAA",)]

@@ -60,9 +60,9 @@ class World:
         alpha_limit = RateLimit(None, day=day, clock=lambda: 0.0)
         yahoo = YahooFundamentals(
             limit, lambda: self.now, base_url=self.yahoo.url, patience=quick,
-            timeout_s=5.0,
+            timeout_s=60.0,
         )  # fmt: skip
-        async with Http("Alpha Vantage", self.alpha.url, alpha_limit, patience=quick, timeout_s=5.0) as http:
+        async with Http("Alpha Vantage", self.alpha.url, alpha_limit, patience=quick, timeout_s=60.0) as http:
             alpha = AlphaVantage(http, Secret("key"), alpha_limit, lambda: self.now)
             sources = [yahoo, alpha] if self.key else [yahoo]
             yield Refresher(sources, self.store, now_ns=lambda: self.now, **self.options)

@@ -46,7 +46,7 @@ def feed(
     start: dt.date = FRIDAY,
     benchmark: str = "",
 ) -> YahooMinutes:
-    settings = YahooSettings(folder, PATIENT, base_url=yahoo.url, timeout_s=2.0)
+    settings = YahooSettings(folder, PATIENT, base_url=yahoo.url, timeout_s=60.0)
     universe = Universe(("AAA", "BBB"), benchmark=benchmark)
     return YahooMinutes(universe, start, settings, clock, interval, seed=1)
 

@@ -37,7 +37,7 @@ def yahoo() -> Iterator[Yahoo]:
 
 
 def poll(yahoo: Yahoo, folder: Path, clock: ManualClock, *symbols: str, benchmark: str = "") -> YahooPoll:
-    settings = YahooSettings(folder, PATIENT, base_url=yahoo.url, timeout_s=2.0)
+    settings = YahooSettings(folder, PATIENT, base_url=yahoo.url, timeout_s=60.0)
     universe = Universe(tuple(sorted(symbols or ("AAA", "BBB"))), benchmark=benchmark)
     return YahooPoll(universe, dt.date(2024, 3, 1), settings, clock, seed=1)
 

@@ -42,7 +42,7 @@ class Post:
         self.wake = asyncio.Event()
         known = {
             "enabled": True, "smtp_server": "127.0.0.1", "smtp_port": port, "security": "none",
-            "sender": "desk@fund.test", "recipients": ("pm@fund.test",), "timeout_seconds": 5.0,
+            "sender": "desk@fund.test", "recipients": ("pm@fund.test",), "timeout_seconds": 60.0,
             "daily_at": None,
         }  # fmt: skip
         self.email = Email(**{**known, **email})

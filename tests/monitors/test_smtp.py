@@ -23,7 +23,7 @@ PASSWORD = "correct horse"
 def settings(port, **changes):
     known = {
         "smtp_server": "127.0.0.1", "smtp_port": port, "security": "none", "sender": "desk@fund.test",
-        "recipients": (A, B), "timeout_seconds": 5.0,
+        "recipients": (A, B), "timeout_seconds": 60.0,
     }  # fmt: skip
     return Email(**{**known, **changes})
 

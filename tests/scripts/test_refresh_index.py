@@ -21,7 +21,7 @@ LAST = dt.date(2025, 5, 13)
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    settings = {"data_sources": {"retries": 1, "backoff_seconds": 0.01, "timeout_seconds": 5.0}}
+    settings = {"data_sources": {"retries": 1, "backoff_seconds": 0.01, "timeout_seconds": 60.0}}
     (tmp_path / "settings.json").write_text(json.dumps(settings))
     return tmp_path
 
