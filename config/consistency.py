@@ -35,6 +35,11 @@ def conflicts(settings: Settings) -> Iterator[Conflict]:
     yield from _schedule("automation.fundamentals_refresh", settings.automation.fundamentals_refresh)
     yield from _costs(settings)
     yield from _monitoring(settings.monitoring)
+    stream, monitor = settings.stream, settings.monitor
+    yield from _together("stream.key_file", stream.key_file, "stream.clients_dir", stream.clients_dir)
+    yield from _together(
+        "monitor.bars_key_file", monitor.bars_key_file, "monitor.bars_server_key", monitor.bars_server_key
+    )
 
 
 def _email(email: Email) -> Iterator[Conflict]:
@@ -74,6 +79,12 @@ def _monitoring(monitoring: Monitoring) -> Iterator[Conflict]:
             f" was {monitoring.drawdown_clear:g}"
         )
         yield Conflict(("monitoring.drawdown_clear", "monitoring.drawdown_levels"), problem)
+
+
+def _together(one: str, value: str | None, other: str, other_value: str | None) -> Iterator[Conflict]:
+    if (value is None) != (other_value is None):
+        given, missing = (other, one) if value is None else (one, other)
+        yield Conflict((given, missing), f"{missing} must be set with {given}, was null")
 
 
 def _at_most(low: tuple[str, float | None], high: tuple[str, float | None]) -> Iterator[Conflict]:

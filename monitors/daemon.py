@@ -62,7 +62,7 @@ class Parts:
     committed: list[Callable[[Taken], None]] = field(default_factory=list)  # told of every commit
     wake_relay: asyncio.Event | None = None
     unsent: Callable[[], bool] | None = None  # whether mail waits that could go out now
-    reloaded: Callable[[], None] | None = None  # the new configuration is in force
+    reloaded: Callable[[], None] | None = None  # a new configuration, or raises SmallcapError
 
 
 class Daemon:
@@ -242,6 +242,8 @@ class Daemon:
         try:
             plan = self._read_plan()
             self._writer.core.can_change_to(plan)
+            if self._parts.reloaded is not None:
+                self._parts.reloaded()
         except (SmallcapError, SettingsError) as error:
             self._health.failing["configuration"] = f"refused, the old one stays in force: {error}"
             log.error("configuration refused", error=str(error))
@@ -250,8 +252,6 @@ class Daemon:
             self._health.failing.pop("configuration", None)
             if not same_plan(plan, self._writer.core.plan):
                 self._take(plan)
-            if self._parts.reloaded is not None:
-                self._parts.reloaded()
             log.warning("configuration read again")
         self._manager.say("READY=1")
 

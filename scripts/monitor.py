@@ -297,11 +297,11 @@ class Process:
         yield "outbox_age_seconds", "since the oldest of them was detected", age_s
 
     def _on_reload(self) -> None:
-        """Let what hangs off the path go by the new settings."""
-        if self._relay is not None:
-            self._relay.email = self.new_settings.email
+        """Let what hangs off the path go by the new settings, all of it or nothing. Raises ConfigError."""
         if self._publisher is not None:
             self._publisher.reload_clients()
+        if self._relay is not None:
+            self._relay.email = self.new_settings.email
 
     def _on_commit(self, taken: Taken) -> None:
         if self._first_row_s is None and self._health.counts["rows"]:

@@ -76,6 +76,19 @@ MAIL = {"enabled": True, "smtp_server": "mail.example", "sender": "a@b.c", "reci
             " monitoring.drawdown_levels (0.1), was 0.1",
         ),
         (
+            {"stream": {"address": "tcp://0.0.0.0:5556", "key_file": "publisher.key_secret"}},
+            "s.json: stream.key_file: stream.clients_dir must be set with stream.key_file, was null",
+        ),
+        (
+            {"stream": {"clients_dir": "clients"}},
+            "s.json: stream.clients_dir: stream.key_file must be set with stream.clients_dir, was null",
+        ),
+        (
+            {"monitor": {"bars_key_file": "alice.key_secret"}},
+            "s.json: monitor.bars_key_file: monitor.bars_server_key must be set with"
+            " monitor.bars_key_file, was null",
+        ),
+        (
             {"monitoring": {"single_name_warn": 0.2}},
             "s.json: monitoring.single_name_warn: monitoring.single_name_warn must be <="
             " monitoring.single_name_critical (0.15), was 0.2",

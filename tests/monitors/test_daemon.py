@@ -287,6 +287,19 @@ async def test_a_reload_with_new_limits_is_journalled_and_a_bad_one_is_refused_w
         assert not running.task.done()
 
 
+async def test_a_reload_that_what_hangs_off_the_path_refuses_changes_nothing_and_alerts(home):
+    def refuse():
+        raise ConfigError("clients: not a directory of client keys")
+
+    other = plan(settings=settings_of(max_positions=2))
+    async with Running(home, parts=Parts(reloaded=refuse), reload=lambda: other) as running:
+        running.feed.coming.put_nowait(rows(0, 1)[0])
+        running.daemon.reload()
+        await running.until(lambda: "monitor_degraded" in running.transitions())
+        assert running.kinds().count("plan") == 1
+        assert not running.task.done()
+
+
 async def test_a_task_off_the_path_that_fails_is_started_again_and_told_of(home):
     tries = []
 
