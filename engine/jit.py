@@ -30,6 +30,7 @@ from numba.core.dispatcher import Dispatcher
 from numpy.typing import NDArray
 
 from engine.errors import EngineError
+from engine.kernel_cache import KernelCache
 from engine.parts import PartCompiler
 
 numba_config: Any = _config  # Numba's own types do not cover these
@@ -96,7 +97,9 @@ def kernel(function: Callable[..., Any]) -> Any:
     compiled = numba.njit(**_OPTIONS)(function)
     if not isinstance(compiled, Dispatcher):  # NUMBA_DISABLE_JIT=1 leaves plain functions
         return _interpreted(function)
-    return _one_form(compiled)
+    dispatcher = _one_form(compiled)
+    dispatcher._cache = KernelCache(function)
+    return dispatcher
 
 
 def entry(function: Any, *args: Any) -> Callable[..., Any]:
@@ -197,9 +200,8 @@ def _part(function: Callable[..., Any], *, inlined: bool) -> Any:
     return _one_form(numba.njit(**options)(function))
 
 
-_OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False}
 _PART_OPTIONS: dict[str, Any] = {
-    "cache": False,  # The cached kernel holds its parts
     "no_cpython_wrapper": True,
     "no_cfunc_wrapper": True,
     "pipeline_class": PartCompiler,
