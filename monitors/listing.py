@@ -1,5 +1,5 @@
-"""The open alerts and the silences as a row of the store, for `alerts list`: written with the event that
-changed them, read by other processes."""
+"""The open alerts and the silences as a row of the store, for `alerts list`: read by other processes, written
+with what changed them and with each tick, so that their values are a minute old at most."""
 
 from __future__ import annotations
 

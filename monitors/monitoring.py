@@ -70,7 +70,7 @@ class Monitors:
 
     @property
     def listing(self) -> Listing:
-        """The open alerts, worst first, and the silences: for `monitors.listing.save`, when one changed."""
+        """The open alerts, worst first, and the silences: for `monitors.listing.save`."""
         return Listing(self._now_ns, self._book.open, list(self._book.silences.held))
 
     @property

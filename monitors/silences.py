@@ -6,7 +6,7 @@ from msgspec import Struct
 
 
 class Silence(Struct, frozen=True):
-    """Nothing about this rule and subject ("*": any) is mailed until then."""
+    """Nothing about this rule and subject ("*": any; in any case) is mailed until then."""
 
     rule: str
     subject: str
@@ -14,7 +14,11 @@ class Silence(Struct, frozen=True):
     reason: str
 
     def covers(self, rule: str, subject: str) -> bool:
-        return self.rule in ("*", rule) and self.subject in ("*", subject)
+        return self.rule in ("*", rule) and (self.subject == "*" or self.is_of(self.rule, subject))
+
+    def is_of(self, rule: str, subject: str) -> bool:
+        """Whether it was given for exactly this rule and subject."""
+        return self.rule == rule and self.subject.lower() == subject.lower()
 
 
 class Silences:
@@ -30,7 +34,7 @@ class Silences:
 
     def end(self, rule: str, subject: str) -> None:
         """End the silence of exactly this rule and subject."""
-        self.held = [one for one in self.held if (one.rule, one.subject) != (rule, subject)]
+        self.held = [one for one in self.held if not one.is_of(rule, subject)]
 
     def expire(self, now_ns: int) -> None:
         """Drop those whose time is over."""

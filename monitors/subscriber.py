@@ -107,10 +107,11 @@ class Subscriber:
     @property
     def position(self) -> int:
         """The `seq` up to which everything was handed out for certain: to go on later, `since=position`.
+        Before the publisher was heard it is where to begin, 0 where nothing was said about that.
 
         With several families it may lag by the time of a heartbeat, since a silent family may have a hole.
         """
-        return min(self._seen.values(), default=0)
+        return min(self._seen.values(), default=self._since or 0)
 
     async def __aiter__(self) -> AsyncIterator[Message]:
         with self._sockets():

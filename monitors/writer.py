@@ -24,7 +24,6 @@ from monitors.inputs import Input, Plan, Readings, Stop
 from monitors.stream_log import StreamRow
 from monitors.view import NO_POSITIONS
 from storage import journal
-from storage.commands import Command
 from storage.live import LiveStore, Schema, read_only
 
 PRUNE_INPUTS, PRUNE_ROWS, PRUNE_STREAM_ROWS = 16, 64, 512  # every so many inputs so many rows
@@ -110,7 +109,7 @@ class Writer:
                 inputs.KINDS[type(given)], readings.now_ns, payload, outcome.digest,
                 said.encode(sum(numbers.values()), rows, told),
             )  # fmt: skip
-            if outcome.transitions or isinstance(given, Command):
+            if outcome.transitions or not isinstance(given, LiveRow):  # Rows come by the thousand
                 listing.save(connection, self.core.machine.monitors.listing)
         self._numbers = numbers | {row.family: row.last_family_seq for row in rows}
         if isinstance(given, LiveRow):

@@ -93,13 +93,18 @@ def silence(store: Path, rule: str, subject: str, duration: str, reason: str) ->
     _submit(store, "silence", arguments)
     silenced = _silenced(Silence(rule, subject, until_ns, reason))
     print_line(f"silenced: {silenced} until {moment(until_ns)}; it is recorded all the same")
+    known = {one.subject.lower() for one in _listing(store).alerts if rule in ("*", one.rule)}
+    if subject.lower() not in ("*", *known):
+        near = get_close_matches(subject.lower(), known, n=1, cutoff=0.5)
+        hint = f"; did you mean {clean(near[0])}?" if near else ""
+        print_line(f"no alert of {clean(subject)} is open now{hint}")
     return DONE
 
 
 def unsilence(store: Path, rule: str, subject: str) -> int:
     """End a silence."""
     rule = _rule(rule)
-    if not any((one.rule, one.subject) == (rule, subject) for one in _listing(store).silences):
+    if not any(one.is_of(rule, subject) for one in _listing(store).silences):
         raise AlertsError(f"{rule} {subject}: no such silence; see: alerts list")
     _submit(store, "unsilence", {"rule": rule, "subject": subject})
     print_line(f"no longer silenced: {_silenced(Silence(rule, subject, 0, ''))}")

@@ -57,7 +57,10 @@ def run_subscribe(
     try:
         run_interruptible(_follow(subscriber, request))
     except KeyboardInterrupt:
-        note(f"interrupted; to go on: --since {subscriber.position}")
+        heard = subscriber.position or request.since is not None
+        note(
+            f"interrupted; to go on: --since {subscriber.position}" if heard else "interrupted; nothing came"
+        )
         return INTERRUPTED
     except BrokenPipeError:  # Who reads the pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

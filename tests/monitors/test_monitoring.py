@@ -217,10 +217,11 @@ def test_a_silence_keeps_mails_back_and_what_is_open_is_told_when_it_ends():
     assert said[0][1].held_back == "silenced"
 
 
-def test_a_silence_can_be_ended_and_covers_only_what_it_names():
+@pytest.mark.parametrize("written", ["energy", "Energy"])
+def test_a_silence_can_be_ended_and_covers_only_what_it_names(written):
     monitors = Monitors(settings(sector_limits={"other": 0.25}))
     far = str(START_NS + 100 * DAY_NS)
-    monitors.command("silence", {"rule": "sector", "subject": "energy", "until_ns": far})
+    monitors.command("silence", {"rule": "sector", "subject": written, "until_ns": far})
     held = (position("A", 40, sector="energy"), position("B", 40, sector="biotech"))
     said = monitors.evaluate(view(0, 100, positions=held))
     assert labels(said) == [("sector", "biotech", "fired", True), ("sector", "energy", "fired", False)]

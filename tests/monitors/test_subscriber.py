@@ -80,6 +80,11 @@ async def test_what_is_published_arrives_once_in_order_and_as_it_was(store):
         assert await following == store.messages()
 
 
+@pytest.mark.parametrize(("since", "position"), [(95, 95), (0, 0), (None, 0)])
+def test_before_the_publisher_was_heard_the_position_is_where_to_begin(since, position):
+    assert Subscriber("tcp://127.0.0.1:1", ["signal."], since=since).position == position
+
+
 async def test_following_goes_on_at_the_position_where_it_was_left(store):
     told: Told = []
     async with publishing(store) as publisher:

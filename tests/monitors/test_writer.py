@@ -5,7 +5,7 @@ import sqlite3
 import pytest
 
 from engine.errors import DataError
-from monitors import inputs, stream_log
+from monitors import inputs, listing, stream_log
 from monitors.inputs import Readings, Start, Stop
 from storage import journal
 from storage.journal import Entry
@@ -92,6 +92,20 @@ def test_an_exception_of_the_core_leaves_nothing_behind(home, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         writer.take(rows(4, 5)[0], at())
     assert writer.store.head == before
+    writer.store.close()
+
+
+@pytest.mark.parametrize("given", [inputs.Tick(), Stop("c")])
+def test_alerts_are_listed_as_they_are_though_nothing_was_said_about_them_since(home, given):
+    writer = begun(home, 21)
+    told = listing.load(writer.store.connection)
+    assert not writer.take(rows(21, 22)[0], at()).outcome.transitions
+    writer.take(given, at(5))
+    now = listing.load(writer.store.connection)
+    assert now == writer.core.machine.monitors.listing
+    assert now.ts_ns == at(5).now_ns
+    assert [one.key for one in now.alerts] == [one.key for one in told.alerts]
+    assert [one.value for one in now.alerts] != [one.value for one in told.alerts]
     writer.store.close()
 
 

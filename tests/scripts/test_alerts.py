@@ -73,6 +73,22 @@ def test_an_acknowledgement_is_left_for_the_monitor_under_the_whole_key(store, c
     assert "reminders stop" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("subject", "told"),
+    [
+        ("Energy", ""),
+        ("enrgy", "no alert of enrgy is open now; did you mean energy?"),
+        ("utilities", "no alert of utilities is open now"),
+        ("*", ""),
+    ],
+)
+def test_a_silence_of_what_has_no_alert_open_is_taken_and_says_so(store, capsys, subject, told):
+    assert alerts(store, "silence", "sector", subject) == 0
+    assert len(taken(store)) == 1
+    shown = " ".join(capsys.readouterr().out.split())
+    assert shown.endswith(told or "the same")
+
+
 def test_a_silence_is_left_for_the_monitor_with_its_end(store):
     before = time.time_ns()
     assert alerts(store, "silence", "stale-name", "KRYS", "--for", "2d", "--reason", "halted") == 0

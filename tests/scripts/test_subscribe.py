@@ -100,6 +100,18 @@ async def test_ctrl_c_says_where_to_go_on(store):
     assert b"Traceback" not in said
 
 
+@pytest.mark.parametrize(("since", "said"), [([], "nothing came"), (["--since", "7"], "to go on: --since 7")])
+def test_an_interrupt_before_the_publisher_was_heard_sends_nobody_back_to_the_oldest(
+    monkeypatch, capsys, since, said
+):
+    async def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("scripts.subscribe._follow", interrupted)
+    assert run(["subscribe", "--address", "tcp://127.0.0.1:1", *since]) == 130
+    assert capsys.readouterr().err == f"interrupted; {said}\n"
+
+
 async def test_a_reader_that_has_seen_enough_ends_it_quietly(store):
     async with publishing(store) as publisher:
         process = await command("--address", publisher.address, "--since", "0")
