@@ -7,6 +7,11 @@ from typing import Any
 
 from monitors.health import Health
 
+# Those that are there from the start: a rate has no beginning where a counter appears with its first count
+COUNTERS = (
+    "rows", "bars", "signals", "orders", "fills", "rejections", "trades", "alerts", "inputs",
+    "stream_messages", "task_failures",
+)  # fmt: skip
 Gauges = Callable[[], Iterator[tuple[str, str, float]]]  # name, help, value
 
 
@@ -24,7 +29,7 @@ def registry(health: Health, gauges: Gauges) -> Any:
 
     class Collector:
         def collect(self) -> Iterator[Any]:
-            for name, count in sorted(health.counts.items()):
+            for name, count in sorted({**dict.fromkeys(COUNTERS, 0), **health.counts}.items()):
                 yield CounterMetricFamily(f"smallcap_{name}", f"{name} since the start", value=count)
             now = (
                 ("ready", "1 while inputs are taken", float(health.ready and not health.stopping)),

@@ -67,6 +67,7 @@ async def test_metrics_are_what_prometheus_reads(served):
     assert status == 200
     lines = body.splitlines()
     assert "smallcap_rows_total 7.0" in lines
+    assert "smallcap_signals_total 0.0" in lines
     assert "smallcap_outbox_depth 3.0" in lines
     assert "smallcap_healthy 1.0" in lines
 
