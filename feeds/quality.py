@@ -170,6 +170,14 @@ class Quality:
             raise DataError(f"{first}{more}; correct the source or run without --strict")
 
 
+def rows_and_adjustments(counts: Mapping[str, int]) -> tuple[dict[str, int], dict[str, int]]:
+    """Return the counts by reason of rows set aside, and of adjustments set aside whose bars are used."""
+    return (
+        {reason: n for reason, n in counts.items() if reason not in ADJUSTMENTS},
+        {reason: n for reason, n in counts.items() if reason in ADJUSTMENTS},
+    )
+
+
 NO_ROWS: Table = {name: [] for name in COLUMNS}
 
 

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from typing import Any
 
+from feeds.quality import rows_and_adjustments
 from reports.evidence import DISCLOSURES
 from reports.folder import RunFolder
 from reports.formats import escape, minus, percent, table, usd, words
@@ -164,9 +165,15 @@ def quarantined(folder: RunFolder) -> str:
     noted = f"<ul>{notes}</ul>" if notes else ""
     if not len(rows):
         return f"<p>No row of the input was set aside.</p>{noted}"
-    by_reason = Counter(rows.text("reason")).most_common()
-    listed = ", ".join(f"{words(reason)} {n:,}" for reason, n in by_reason)
-    return f"<p>{len(rows):,} rows of the input were set aside: {listed}.</p>{noted}"
+    whole, adjustments = rows_and_adjustments(dict(Counter(rows.text("reason")).most_common()))
+    said = ""
+    for what, counts in (
+        ("rows of the input were", whole),
+        ("adjustments, but not their bars, were", adjustments),
+    ):
+        listed = ", ".join(f"{words(reason)} {n:,}" for reason, n in counts.items())
+        said += f"<p>{sum(counts.values()):,} {what} set aside: {listed}.</p>" if counts else ""
+    return said + noted
 
 
 def still_open(manifest: dict[str, Any]) -> str:

@@ -60,9 +60,13 @@ def print_untraded(reasons: Mapping[str, str]) -> None:
 
 def print_quality(quality: Any) -> None:
     """Print what was set aside of the input, and what a reader should know about it."""
-    if quality.n_rows:
-        by_reason = ", ".join(f"{reason} {n:,}" for reason, n in quality.counts.items())
-        print_line(f"data: rows set aside {quality.n_rows:,}: {by_reason}")
+    from feeds.quality import rows_and_adjustments
+
+    rows, adjustments = rows_and_adjustments(quality.counts)
+    for what, counts in (("rows set aside", rows), ("adjustments set aside, their bars used", adjustments)):
+        if counts:
+            by_reason = ", ".join(f"{reason} {n:,}" for reason, n in counts.items())
+            print_line(f"data: {what} {sum(counts.values()):,}: {by_reason}")
     for remark in quality.notes:
         print_line(f"data: {remark}")
 

@@ -49,15 +49,16 @@ def test_a_narrow_window_costs_no_figure(capsys, monkeypatch, summary, columns):
 
 def test_quarantined_rows_and_remarks_are_told(capsys):
     table = {
-        "file": ["a"],
-        "row": [1],
-        "symbol": ["A"],
-        "date": ["d"],
-        "reason": ["bad_date"],
-        "detail": [""],
+        "file": ["a"] * 3,
+        "row": [1, 2, 3],
+        "symbol": ["A"] * 3,
+        "date": ["d"] * 3,
+        "reason": ["bad_adj_close", "bad_date", "bad_adj_close"],
+        "detail": [""] * 3,
     }
     tables.print_quality(Quality(table, ("cached bars are used, up to 3 days old",)))
     assert capsys.readouterr().out.splitlines() == [
         "data: rows set aside 1: bad_date 1",
+        "data: adjustments set aside, their bars used 2: bad_adj_close 2",
         "data: cached bars are used, up to 3 days old",
     ]
