@@ -13,7 +13,6 @@ from brokers.costs import SPREAD_BARS
 from brokers.session import OUT_OF_RANGE, session_pass
 from engine.desk import (
     MICRO,
-    OUTBOX_DTYPES,
     RULES_DTYPE,
     DeskParams,
     DeskState,
@@ -22,10 +21,9 @@ from engine.desk import (
     allocate_state,
 )
 from engine.errors import ConfigError, EngineError
-from engine.events import SIGNAL_DTYPE, Reason, join_rows
+from engine.events import DTYPES, SIGNAL_DTYPE, Batch, Equity, Reason
 from engine.exits import ExitRules
 from engine.jit import entry, kernel, records, scalars
-from engine.loop import DeskResult
 from engine.slab import Membership, Tape, Universe
 from risk.sectors import sector_tables
 from risk.sizing import ADV_BARS, VOL_BARS
@@ -35,7 +33,6 @@ _ROWS = 4096  # least capacity of the buffers that the pass writes
 DEFAULT_SLOTS = 20  # divides equity when `max_positions` is off
 
 _NO_SIGNALS = np.empty(0, SIGNAL_DTYPE)
-_NONE = tuple(np.empty(0, dtype) for dtype in OUTBOX_DTYPES)
 POSITION_DTYPE = np.dtype(
     [
         ("account", np.int64), ("symbol", np.int64), ("strategy", np.int64), ("quantity", np.int64),
@@ -149,10 +146,10 @@ class Desk:
             range_bars=max(1, spread_bars, low_bars + 1 if low_bars else 0),
             blend=blend,
         )
-        self._out = allocate_outbox(1, len(self.accounts), _ROWS)
-        self._written = (0,) * len(OUTBOX_DTYPES)
+        self._out = allocate_outbox(_ROWS)
+        self._written = (0,) * len(DTYPES)
         self._entry: Callable[..., int] | None = None
-        self._merge: Callable[..., int] | None = None
+        self._merge: Callable[..., None] | None = None
         self._merged = _NO_SIGNALS
         capital = round(config.capital_usd * MICRO)
         cash = np.array([capital]) if blend else _split_money(capital, self.weights)
@@ -161,68 +158,61 @@ class Desk:
 
     def process(
         self, tape: Tape, market: NDArray[np.int64], signals: Sequence[NDArray[np.void]]
-    ) -> DeskResult:
-        """Run every session of the slab; return what happened, in order.
+    ) -> list[Batch | Equity]:
+        """Run every session of the slab; return what happened, each kind in order, and the equity.
 
         `signals`: one array per strategy, each sorted by (ts, symbol). Raises EngineError when an amount
         leaves the range of int64 micro-dollars.
         """
         merged = records(self._in_order(signals))
-        n_rows = len(tape.ts)
-        if len(self._out.equity) < n_rows:
-            self._out = self._out._replace(equity=np.zeros((n_rows, len(self.accounts), 3), np.int64))
         # Most rows come from signals: an order made and an order ended. More than that renews the buffers.
         if max(self._written) + 2 * len(merged) > len(self._out.orders):
             self._renew(_ROWS + 2 * len(merged))
-        fixed = (self._scalars, self._tables, self._state)
+        n_rows = len(tape.ts)
+        equity = np.empty((n_rows, len(self.accounts), 3), np.int64)
+        book = (self._scalars, self._tables, self._state)
         if self._entry is None:
-            self._entry = entry(session_pass, tape, market, merged, *fixed, self._out, 0)
-        parts = []
+            self._entry = entry(session_pass, tape, market, merged, *book, self._out, equity, 0)
+        events: list[Batch | Equity] = []
         row = 0
         while True:
             out, first, before = self._out, self._written, row
-            row = self._entry(tape, market, merged, *fixed, out, row)
+            row = self._entry(tape, market, merged, *book, out, equity, row)
             if row == OUT_OF_RANGE:
                 raise EngineError(
                     "an amount left the range of the ledger (9e12 dollars); check the prices of the feed"
                 )
             last = self._written = cast(tuple[int, ...], out.counts.item())
             # Rows are never written again, so that they can be handed out as they are
-            parts.append(
-                [
-                    rows[start:stop] if stop > start else none
-                    for rows, start, stop, none in zip(out, first, last, _NONE, strict=False)
-                ]
-            )
+            columns = zip(DTYPES, out[:7], first, last, strict=True)
+            events += [kind(rows[i:j]) for kind, rows, i, j in columns if j > i]
             if row == n_rows:
                 break
             full = row == before and not any(first)
             self._renew((2 if full else 1) * len(out.orders))
-        columns = parts[0] if len(parts) == 1 else [join_rows(column) for column in zip(*parts, strict=True)]
-        return DeskResult._make([*columns, out.equity[:n_rows].copy()])
+        events.append(Equity(tape.ts, equity))
+        return events
 
     def _in_order(self, signals: Sequence[NDArray[np.void]]) -> NDArray[np.void]:
         """Return the signals of all strategies sorted by (ts, symbol, strategy), until the next call."""
-        filled = [np.ascontiguousarray(rows) for rows in signals if len(rows)]
-        for rows in filled:
+        for rows in signals:
             if rows.dtype != SIGNAL_DTYPE:  # The kernels are entered without a look at types
                 raise EngineError(f"signals must be rows of SIGNAL_DTYPE, was {rows.dtype}")
-        if len(filled) < 2:
-            return filled[0] if filled else _NO_SIGNALS
-        if sum(map(len, filled)) > len(self._merged):
-            self._merged = np.empty(2 * sum(map(len, filled)), SIGNAL_DTYPE)
+        parts = tuple(map(np.ascontiguousarray, signals))
+        if len(parts) == 1:
+            return parts[0]
+        n = sum(map(len, parts))
+        if n > len(self._merged):
+            self._merged = np.empty(2 * n, SIGNAL_DTYPE)
         if self._merge is None:
-            self._merge = entry(merge_signals, filled[0], self._merged, 0)
-        n = 0
-        for rows in filled:
-            n = self._merge(rows, self._merged, n)
+            self._merge = entry(merge_signals, parts, self._merged)
+        self._merge(parts, self._merged)
         return self._merged[:n]
 
     def _renew(self, capacity: int) -> None:
         """Go on with empty buffers of `capacity` rows."""
-        empty = allocate_outbox(1, len(self.accounts), capacity)
-        self._out = empty._replace(equity=self._out.equity)
-        self._written = (0,) * len(OUTBOX_DTYPES)
+        self._out = allocate_outbox(capacity)
+        self._written = (0,) * len(DTYPES)
 
     def bar_entries(self, reason: Reason) -> None:
         """From the next row on buy nothing and cancel waiting entries, for `reason`; `Reason.NONE` ends it.
@@ -272,21 +262,28 @@ def _everyone(n_symbols: int) -> Membership:
 
 
 @kernel
-def merge_signals(rows: NDArray[np.void], merged: NDArray[np.void], n: int) -> int:
-    """Merge `rows` into `merged[:n]`, both sorted by (ts, symbol), behind their equals; return how many
-    there are then. From the back, so that nothing is in the way."""
-    i, j = n - 1, len(rows) - 1
-    k = i + j + 1
-    while j >= 0:
-        ts, symbol = rows[j]["ts"], rows[j]["symbol"]
-        while i >= 0 and (merged[i]["ts"] > ts or (merged[i]["ts"] == ts and merged[i]["symbol"] > symbol)):
-            merged[k] = merged[i]
-            i -= 1
+def merge_signals(parts: tuple[NDArray[np.void], ...], merged: NDArray[np.void]) -> None:
+    """Merge `parts`, each sorted by (ts, symbol), into `merged`; equals in the order of the parts.
+
+    From the back of what is there already, so that nothing is in the way.
+    """
+    n = 0
+    for p in range(len(parts)):
+        rows = parts[p]
+        i, j = n - 1, len(rows) - 1
+        n += len(rows)
+        k = n - 1
+        while j >= 0:
+            ts, symbol = rows[j]["ts"], rows[j]["symbol"]
+            while i >= 0 and (
+                merged[i]["ts"] > ts or (merged[i]["ts"] == ts and merged[i]["symbol"] > symbol)
+            ):
+                merged[k] = merged[i]
+                i -= 1
+                k -= 1
+            merged[k] = rows[j]
+            j -= 1
             k -= 1
-        merged[k] = rows[j]
-        j -= 1
-        k -= 1
-    return n + len(rows)
 
 
 def _split_money(total: int, weights: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -64,12 +64,13 @@ OUT_OF_RANGE = -1
 
 
 @kernel
-def session_pass(tape, market, signals, params, tables, state, out, row):
+def session_pass(tape, market, signals, params, tables, state, out, equity, row):
     """Run sessions `row`.. of the slab; return the first row that was not run, OUT_OF_RANGE where an amount
     left the range of int64 micro-dollars.
 
     Stops before a row for which the buffers of `out` might be too small. `signals` is sorted by
-    (ts, symbol, strategy); `market` is int64[K], the gate's bits at each close.
+    (ts, symbol, strategy); `market` is int64[K], the gate's bits at each close. `equity` is int64[K, A, 3]:
+    cash, gross and equity of each account at each close.
     """
     n_rows = len(tape.ts)
     n_accounts = len(state.accounts)
@@ -111,7 +112,7 @@ def session_pass(tape, market, signals, params, tables, state, out, row):
             if overdue > 0:
                 delist_missing(state, out, params, ts, a)
                 gross = value_of_lots(state, params, a)
-            write_equity(state.accounts[a], counters, gross, out.equity[t, a])
+            write_equity(state.accounts[a], counters, gross, equity[t, a])
             portfolio_stop(state, out, params, ts, a, market[t])
             if any_rules:
                 apply_exit_rules(state, out, tables, tape, t, a, market[t])

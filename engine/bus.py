@@ -158,21 +158,18 @@ class Bus:
             self._queues.setdefault(event_type, []).append(subscription)
         return subscription
 
-    def wanted(self, event_type: type) -> bool:
-        """Return whether anybody listens to events of this type."""
-        return event_type in self._inline or event_type in self._queues
-
-    async def publish(self, event: Any) -> None:
-        """Hand `event` to everybody who listens to its type; return when the inline ones are done."""
-        kind = type(event)
-        for handler in self._inline.get(kind, ()):
-            result = handler(event)
-            if result is not None and inspect.isawaitable(result):
-                await result
-        for subscription in self._queues.get(kind, ()):
-            if subscription.blocks:
-                await subscription.room()
-            subscription.put(event)
+    async def publish(self, *events: Any) -> None:
+        """Hand each event to everybody who listens to its type; return when the inline ones are done."""
+        for event in events:
+            kind = type(event)
+            for handler in self._inline.get(kind, ()):
+                result = handler(event)
+                if result is not None and inspect.isawaitable(result):
+                    await result
+            for subscription in self._queues.get(kind, ()):
+                if subscription.blocks:
+                    await subscription.room()
+                subscription.put(event)
 
     def close(self) -> None:
         """Close every queue, so that its consumer ends when it has drained."""

@@ -18,15 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.events import (
-    CASHFLOW_DTYPE,
-    FILL_DTYPE,
-    ORDER_DTYPE,
-    REJECTION_DTYPE,
-    RISK_DTYPE,
-    SIGNAL_DTYPE,
-    TRADE_DTYPE,
-)
+from engine.events import DTYPES, ORDER_DTYPE, SIGNAL_DTYPE
 from engine.exits import ExitRules
 from engine.jit import records, routine, step
 
@@ -82,7 +74,7 @@ SYMBOL_DTYPE = np.dtype(
     ]
 )
 COUNTS_DTYPE = np.dtype(
-    [(name, _I) for name in ("orders", "fills", "rejections", "cashflows", "trades", "risk", "signals")]
+    [(name, _I) for name in ("signals", "orders", "fills", "rejections", "cashflows", "trades", "risk")]
 )
 CANDIDATE_DTYPE = np.dtype(
     [("signal", _I), ("confidence", _F), ("weight", _F), ("adv", _F), ("symbol", _I), ("strategy", _I)]
@@ -164,24 +156,18 @@ class DeskState(NamedTuple):
 
 
 class Outbox(NamedTuple):
-    """What the pass writes."""
+    """What the pass writes: first a buffer for each of `DTYPES`."""
 
+    signals: NDArray[np.void]
     orders: NDArray[np.void]
     fills: NDArray[np.void]
     rejections: NDArray[np.void]
     cashflows: NDArray[np.void]
     trades: NDArray[np.void]
     risk: NDArray[np.void]
-    signals: NDArray[np.void]
-    equity: NDArray[np.int64]  # [K, A, 3]: cash, gross, equity
     counts: NDArray[np.void]  # COUNTS_DTYPE[1], rows used of the buffers above
     candidates: NDArray[np.void]  # scratch of the gate: CANDIDATE_DTYPE, the BUYs of a close
     precedence: NDArray[np.int64]  # scratch of the gate: their order
-
-
-OUTBOX_DTYPES = (
-    ORDER_DTYPE, FILL_DTYPE, REJECTION_DTYPE, CASHFLOW_DTYPE, TRADE_DTYPE, RISK_DTYPE, SIGNAL_DTYPE,
-)  # fmt: skip
 
 
 @step
@@ -370,12 +356,11 @@ def allocate_state(
     )
 
 
-def allocate_outbox(n_rows: int, n_accounts: int, capacity: int) -> Outbox:
-    """Return empty buffers for slabs of up to `n_rows` rows and rows of up to `capacity` records."""
+def allocate_outbox(capacity: int) -> Outbox:
+    """Return empty buffers of `capacity` records."""
     return Outbox._make(
         [
-            *(records(np.empty(capacity, dtype)) for dtype in OUTBOX_DTYPES),
-            np.zeros((n_rows, n_accounts, 3), _I),
+            *(records(np.empty(capacity, dtype)) for dtype in DTYPES.values()),
             records(np.zeros(1, COUNTS_DTYPE)),
             records(np.empty(capacity, CANDIDATE_DTYPE)),
             np.empty(capacity, _I),

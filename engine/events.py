@@ -9,9 +9,10 @@ does, across all kinds, in the order in which it happened.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -181,49 +182,67 @@ def join_rows(parts: Sequence[NDArray[np.void]]) -> NDArray[np.void]:
     return joined
 
 
-@dataclass(frozen=True, eq=False)
-class Batch:
+class Batch(msgspec.Struct, frozen=True, eq=False, gc=False):
     """Rows of one kind, in the order in which they happened. Never empty when published."""
 
     rows: NDArray[np.void]
 
 
-class Signals(Batch):
+class Signals(Batch, frozen=True, eq=False, gc=False):
     """SIGNAL_DTYPE rows of one strategy, sorted by (ts, symbol)."""
 
 
-class Orders(Batch):
+class Orders(Batch, frozen=True, eq=False, gc=False):
     """ORDER_DTYPE rows."""
 
 
-class Fills(Batch):
+class Fills(Batch, frozen=True, eq=False, gc=False):
     """FILL_DTYPE rows."""
 
 
-class Rejections(Batch):
+class Rejections(Batch, frozen=True, eq=False, gc=False):
     """REJECTION_DTYPE rows."""
 
 
-class CashFlows(Batch):
+class CashFlows(Batch, frozen=True, eq=False, gc=False):
     """CASHFLOW_DTYPE rows."""
 
 
-class Trades(Batch):
+class Trades(Batch, frozen=True, eq=False, gc=False):
     """TRADE_DTYPE rows."""
 
 
-class RiskEvents(Batch):
+class RiskEvents(Batch, frozen=True, eq=False, gc=False):
     """RISK_DTYPE rows."""
 
 
-@dataclass(frozen=True, eq=False)
-class Equity:
-    """Accounts marked at each close of a slab. ts: int64[K]; the others int64[K, A], micro-dollars.
+# In the order in which the loop publishes what a slab caused.
+DTYPES: dict[type[Batch], np.dtype[Any]] = {
+    Signals: SIGNAL_DTYPE, Orders: ORDER_DTYPE, Fills: FILL_DTYPE, Rejections: REJECTION_DTYPE,
+    CashFlows: CASHFLOW_DTYPE, Trades: TRADE_DTYPE, RiskEvents: RISK_DTYPE,
+}  # fmt: skip
 
-    `gross` is the value of the positions. equity = cash + gross, exactly.
+
+class Equity(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """Accounts marked at each close of a slab.
+
+    ts: int64[K]. marks: int64[K, A, 3], micro-dollars: cash, gross, equity.
     """
 
     ts: NDArray[np.int64]
-    cash: NDArray[np.int64]
-    gross: NDArray[np.int64]
-    equity: NDArray[np.int64]
+    marks: NDArray[np.int64]
+
+    @property
+    def cash(self) -> NDArray[np.int64]:
+        """int64[K, A], micro-dollars."""
+        return self.marks[:, :, 0]
+
+    @property
+    def gross(self) -> NDArray[np.int64]:
+        """int64[K, A], the value of the positions, micro-dollars."""
+        return self.marks[:, :, 1]
+
+    @property
+    def equity(self) -> NDArray[np.int64]:
+        """int64[K, A]: cash + gross, exactly."""
+        return self.marks[:, :, 2]

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -20,16 +19,7 @@ from numpy.typing import NDArray
 from engine import renames, snapshot
 from engine.bus import Bus
 from engine.errors import DataError, EngineError
-from engine.events import (
-    CashFlows,
-    Equity,
-    Fills,
-    Orders,
-    Rejections,
-    RiskEvents,
-    Signals,
-    Trades,
-)
+from engine.events import Batch, Equity, Signals
 from engine.intake import Intake
 from engine.market import MarketGate
 from engine.slab import Bars, Feed, Tape, Universe
@@ -52,42 +42,25 @@ class LoopStrategy(Protocol):
     def restore(self, state: Mapping[str, Any]) -> None: ...
 
 
-class DeskResult(NamedTuple):
-    """What the desk did over a slab; rows of the dtypes in `engine.events`."""
-
-    orders: NDArray[np.void]
-    fills: NDArray[np.void]
-    rejections: NDArray[np.void]
-    cashflows: NDArray[np.void]
-    trades: NDArray[np.void]
-    risk: NDArray[np.void]
-    signals: NDArray[np.void]  # aggregated ones, of a blend
-    equity: NDArray[np.int64]  # [K, A, 3]
-
-
 class LoopDesk(Protocol):
     """What the loop needs of a desk (`brokers.desk.Desk`)."""
 
     def process(
         self, tape: Tape, market: NDArray[np.int64], signals: Sequence[NDArray[np.void]]
-    ) -> DeskResult: ...
+    ) -> Sequence[Batch | Equity]: ...
     def state(self) -> dict[str, Any]: ...
     def restore(self, state: Mapping[str, Any]) -> None: ...
 
 
-@dataclass
-class Counters:
+class Counters(NamedTuple):
     """What has gone through the loop."""
 
-    rows: int = 0
-    bars: int = 0  # valid bars: traded and marking
-    traded_bars: int = 0
-    invalid_bars: int = 0
-    slabs: int = 0
-    signals: int = 0
-
-
-_KINDS = (Orders, Fills, Rejections, CashFlows, Trades, RiskEvents)  # The first fields of DeskResult
+    rows: int
+    bars: int  # valid bars: traded and marking
+    traded_bars: int
+    invalid_bars: int
+    slabs: int
+    signals: int
 
 
 class Loop:
@@ -110,7 +83,7 @@ class Loop:
         self.strategies = tuple(strategies)
         self.desk = desk
         self.bus = bus or Bus()
-        self.counters = Counters()
+        self._rows = self._slabs = self._signals = 0
         self._row_by_row = any(strategy.row_by_row for strategy in strategies)
         self._intake = Intake()
         self._intake.start(universe)
@@ -134,7 +107,8 @@ class Loop:
         async for bars in feed.slabs(slab_rows):
             await self.process(bars)
             if progress is not None:
-                progress(self.counters.rows, self.counters.bars, int(bars.ts[-1]))
+                counters = self.counters
+                progress(counters.rows, counters.bars, int(bars.ts[-1]))
             if self._stopping:
                 return False
             if time.monotonic() - yielded > YIELD_AFTER_S:
@@ -158,32 +132,16 @@ class Loop:
         for old, new in moves:
             self._intake.on_rename(old, new)
         tape = seen = self._intake.on_bars(bars)
-        publish, wanted = self.bus.publish, self.bus.wanted
-        if wanted(Bars):
-            await publish(bars)
+        publish = self.bus.publish
+        await publish(bars)
         if moves:
             seen = self._renamed(tape, moves)
         signals = [strategy.on_bars(seen, i) for i, strategy in enumerate(self.strategies)]
-        for rows in signals:
-            if len(rows):
-                self.counters.signals += len(rows)
-                if wanted(Signals):
-                    await publish(Signals(rows))
-        done = self.desk.process(tape, self._market.on_bars(tape), signals)
-        if len(done.signals) and wanted(Signals):
-            await publish(Signals(done.signals))
-        for kind, rows in zip(_KINDS, done[:6], strict=True):
-            if len(rows) and wanted(kind):
-                await publish(kind(rows))
-        if wanted(Equity):
-            marks = done.equity
-            await publish(Equity(tape.ts, marks[:, :, 0], marks[:, :, 1], marks[:, :, 2]))
-        counters = self.counters
-        counters.slabs += 1
-        counters.rows += bars.n_rows
-        counters.traded_bars = self._intake.traded_bars
-        counters.bars = self._intake.traded_bars + self._intake.marking_bars
-        counters.invalid_bars = self._intake.invalid_bars
+        self._signals += sum(map(len, signals))
+        await publish(*[Signals(rows) for rows in signals if len(rows)])
+        await publish(*self.desk.process(tape, self._market.on_bars(tape), signals))
+        self._slabs += 1
+        self._rows += len(tape.ts)
 
     def _renamed(self, tape: Tape, moves: Sequence[tuple[int, int]]) -> Tape:
         """Let strategies move what they remember; return the tape as they see it afterwards."""
@@ -192,6 +150,12 @@ class Loop:
             for old, new in moves:
                 strategy.on_rename(symbols[old], symbols[new])
         return tape._replace(actions=renames.under_new_names(tape.actions))
+
+    @property
+    def counters(self) -> Counters:
+        """What has gone through so far."""
+        traded, marking, invalid = self._intake.counts
+        return Counters(self._rows, traded + marking, traded, invalid, self._slabs, self._signals)
 
     @property
     def market_bits(self) -> int:
@@ -212,8 +176,8 @@ class Loop:
                 "intake": self._intake.state(),
                 "market": self._market.state(),
                 "desk": self.desk.state(),
-                "rows": self.counters.rows,
-                "signals": self.counters.signals,
+                "rows": self._rows,
+                "signals": self._signals,
             }
         )
 
@@ -232,5 +196,5 @@ class Loop:
         self._intake.restore(state["intake"])
         self._market.restore(state["market"])
         self.desk.restore(state["desk"])
-        self.counters.rows = state["rows"]
-        self.counters.signals = state["signals"]
+        self._rows = state["rows"]
+        self._signals = state["signals"]

@@ -25,12 +25,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import IntEnum, IntFlag
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.jit import entry, kernel, step
+from engine.jit import entry, kernel, records, step
 from engine.slab import Tape
 
 Float = NDArray[np.float64]
@@ -58,40 +58,46 @@ class FtdState(IntEnum):
 _BEAR, _FTD_BLOCKED, _UNKNOWN = int(MarketBit.BEAR), int(MarketBit.FTD_BLOCKED), int(MarketBit.UNKNOWN)
 
 
-class MarketState(NamedTuple):
-    """Arrays of one entry except for the rings; place j % length holds session j."""
-
-    n_sessions: Int
-    label: Int  # MarketBit
-    ftd: Int  # FtdState
-    attempt_day: Int  # 1 on the day of the up close
-    attempt_close: Float  # of day 1
-    last: Float  # [2], close and volume of the session before
-    closes: Float  # [200]
-    means: Float  # [21], SMA200 of the last sessions
-    distribution: Float  # [25], close of each session that was a distribution day, else NaN
+# What outlives a row. Place j % length of a ring holds session j.
+MARKET_DTYPE = np.dtype(
+    [
+        ("n_sessions", np.int64),
+        ("label", np.int64),  # MarketBit
+        ("ftd", np.int64),  # FtdState
+        ("attempt_day", np.int64),  # 1 on the day of the up close
+        ("attempt_close", np.float64),  # of day 1
+        ("last", np.float64, (2,)),  # close and volume of the session before
+        ("closes", np.float64, (MEAN_SESSIONS,)),
+        ("means", np.float64, (SLOPE_SESSIONS + 1,)),  # SMA200
+        ("distribution", np.float64, (DISTRIBUTION_SESSIONS,)),  # close of a distribution day, else NaN
+    ]
+)
 
 
 @kernel
-def market_kernel(benchmark: Float, state: MarketState, labels: Int) -> None:
-    """Advance over benchmark float64[K, 2] (close, volume); write a label for each row."""
+def market_kernel(benchmark: Float, states: NDArray[np.void], labels: Int) -> None:
+    """Advance over benchmark float64[K, 2] (close, volume); write a label for each row.
+
+    states: MARKET_DTYPE[1].
+    """
+    state = states[0]
     for t in range(len(benchmark)):
         close, volume = benchmark[t, 0], benchmark[t, 1]
         if close > 0.0:  # False for NaN
             _advance_ftd(state, close, volume)
-            state.label[0] = _bear_bits(state, close)
-            if state.ftd[0] <= FtdState.ATTEMPT:
-                state.label[0] |= _FTD_BLOCKED
+            state.label = _bear_bits(state, close)
+            if state.ftd <= FtdState.ATTEMPT:
+                state.label |= _FTD_BLOCKED
             state.last[0] = close
             state.last[1] = volume
-            state.n_sessions[0] += 1
-        labels[t] = state.label[0]
+            state.n_sessions += 1
+        labels[t] = state.label
 
 
 @step
-def _bear_bits(state: MarketState, close: float) -> int:
+def _bear_bits(state: Any, close: float) -> int:
     """Let `close` into the mean; return BEAR, UNKNOWN or 0."""
-    n = state.n_sessions[0]
+    n = state.n_sessions
     state.closes[n % MEAN_SESSIONS] = close
     if n + 1 < MEAN_SESSIONS:
         return _UNKNOWN
@@ -104,15 +110,15 @@ def _bear_bits(state: MarketState, close: float) -> int:
         return _UNKNOWN
     q = close / mean - 1
     slope = mean / state.means[(n - SLOPE_SESSIONS) % (SLOPE_SESSIONS + 1)] - 1
-    if state.label[0] & _BEAR:
+    if state.label & _BEAR:
         return _BEAR if q < 0.02 and slope < 0.005 else 0
     return _BEAR if q < -0.02 and slope < 0.0 else 0
 
 
 @step
-def _advance_ftd(state: MarketState, close: float, volume: float) -> None:
+def _advance_ftd(state: Any, close: float, volume: float) -> None:
     """Let one session into the follow-through state machine. Comparisons with a NaN volume are false."""
-    n = state.n_sessions[0]
+    n = state.n_sessions
     change = close / state.last[0] - 1  # NaN on the first session, which changes nothing
     louder = volume > state.last[1]
     place = n % DISTRIBUTION_SESSIONS
@@ -124,23 +130,23 @@ def _advance_ftd(state: MarketState, close: float, volume: float) -> None:
         if state.distribution[i] > 0.0:
             n_distribution += 1
 
-    if state.ftd[0] == FtdState.CORRECTION:
+    if state.ftd == FtdState.CORRECTION:
         if change > 0.0:
-            state.ftd[0] = FtdState.ATTEMPT
-            state.attempt_day[0] = 1
-            state.attempt_close[0] = close
-    elif state.ftd[0] == FtdState.ATTEMPT:
-        state.attempt_day[0] += 1
-        if close < state.attempt_close[0]:
-            state.ftd[0] = FtdState.CORRECTION
-        elif state.attempt_day[0] >= 4 and change >= 0.0125 and louder:
-            state.ftd[0] = FtdState.CONFIRMED
+            state.ftd = FtdState.ATTEMPT
+            state.attempt_day = 1
+            state.attempt_close = close
+    elif state.ftd == FtdState.ATTEMPT:
+        state.attempt_day += 1
+        if close < state.attempt_close:
+            state.ftd = FtdState.CORRECTION
+        elif state.attempt_day >= 4 and change >= 0.0125 and louder:
+            state.ftd = FtdState.CONFIRMED
             for i in range(DISTRIBUTION_SESSIONS):
                 state.distribution[i] = np.nan
     elif n_distribution >= 6:
-        state.ftd[0] = FtdState.CORRECTION
+        state.ftd = FtdState.CORRECTION
     else:
-        state.ftd[0] = FtdState.PRESSURE if n_distribution >= 4 else FtdState.CONFIRMED
+        state.ftd = FtdState.PRESSURE if n_distribution >= 4 else FtdState.CONFIRMED
 
 
 class MarketGate:
@@ -152,17 +158,11 @@ class MarketGate:
 
     def start(self) -> None:
         """Forget everything."""
-        self._state = MarketState(
-            n_sessions=np.zeros(1, np.int64),
-            label=np.full(1, _UNKNOWN),
-            ftd=np.full(1, int(FtdState.CONFIRMED)),
-            attempt_day=np.zeros(1, np.int64),
-            attempt_close=np.full(1, np.nan),
-            last=np.full(2, np.nan),
-            closes=np.zeros(MEAN_SESSIONS),
-            means=np.zeros(SLOPE_SESSIONS + 1),
-            distribution=np.full(DISTRIBUTION_SESSIONS, np.nan),
-        )
+        self._state = records(np.zeros(1, MARKET_DTYPE))
+        self._state["label"] = _UNKNOWN
+        self._state["ftd"] = FtdState.CONFIRMED
+        for name in ("attempt_close", "last", "distribution"):
+            self._state[name] = np.nan
 
     def on_bars(self, tape: Tape) -> Int:
         """Return int64[K], the `MarketBit`s in force at the close of each row."""
@@ -175,13 +175,13 @@ class MarketGate:
     @property
     def label(self) -> int:
         """The `MarketBit`s in force at the newest close."""
-        return int(self._state.label[0])
+        return int(self._state["label"][0])
 
     def state(self) -> dict[str, Any]:
         """Return a copy of everything that outlives a slab."""
-        return {name: value.copy() for name, value in self._state._asdict().items()}
+        return {name: self._state[name].reshape(-1).copy() for name in MARKET_DTYPE.fields or ()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over what `state` returned."""
-        for name, value in self._state._asdict().items():
-            value[...] = state[name]
+        for name in MARKET_DTYPE.fields or ():
+            self._state[name] = np.reshape(state[name], self._state[name].shape)

@@ -142,16 +142,18 @@ class Bars:
             actions = actions[first:last].copy()
             actions["row"] -= start
         part = object.__new__(Bars)  # Rows of a checked slab need no check, which takes as long as a kernel
-        part.__dict__.update(
-            ts=self.ts[start:stop],
-            open=self.open[start:stop],
-            high=self.high[start:stop],
-            low=self.low[start:stop],
-            close=self.close[start:stop],
-            volume=self.volume[start:stop],
-            actions=actions,
-            benchmark=self.benchmark[start:stop],
-        )
+        piece = slice(start, stop)
+        values = {
+            "ts": self.ts[piece],
+            "open": self.open[piece],
+            "high": self.high[piece],
+            "low": self.low[piece],
+            "close": self.close[piece],
+            "volume": self.volume[piece],
+            "actions": actions,
+            "benchmark": self.benchmark[piece],
+        }
+        object.__setattr__(part, "__dict__", values)
         return part
 
     def cut(self, n_rows: int) -> Iterator[Bars]:

@@ -14,17 +14,7 @@ from numpy.typing import NDArray
 
 from engine.desk import MICRO
 from engine.errors import DataError
-from engine.events import (
-    CASHFLOW_DTYPE,
-    FILL_DTYPE,
-    ORDER_DTYPE,
-    REJECTION_DTYPE,
-    RISK_DTYPE,
-    SIGNAL_DTYPE,
-    TRADE_DTYPE,
-    Reason,
-)
-from engine.loop import DeskResult
+from engine.events import Equity, Reason
 from engine.slab import ActionKind, Bars, Tape, Universe
 from monitors.book import Sessions
 from monitors.positions_file import CASH, Held
@@ -76,7 +66,7 @@ class WatchedDesk:
 
     def process(
         self, tape: Tape, market: NDArray[np.int64], signals: Sequence[NDArray[np.void]]
-    ) -> DeskResult:
+    ) -> list[Equity]:
         """Mark the portfolio at each close; splits change the shares, dividends come in as cash."""
         equity = np.zeros((len(tape.ts), 1, 3), np.int64)
         for t in range(len(tape.ts)):
@@ -89,7 +79,7 @@ class WatchedDesk:
                 self._is_unpriced[s] = False
             cash, total = self.money_micro()
             equity[t, 0] = cash, (total or cash) - cash, total or cash
-        return DeskResult._make([*(np.empty(0, dtype) for dtype in _KINDS), equity])
+        return [Equity(tape.ts, equity)]
 
     def _apply(self, action: np.void) -> None:
         s, value = int(action["symbol"]), float(action["value"])
@@ -180,8 +170,3 @@ class WatchedDesk:
         if told_cash_micro != state["told_cash_micro"]:
             self._flow_micro += told_cash_micro - self._cash_micro
             self._cash_micro = told_cash_micro
-
-
-_KINDS = (
-    ORDER_DTYPE, FILL_DTYPE, REJECTION_DTYPE, CASHFLOW_DTYPE, TRADE_DTYPE, RISK_DTYPE, SIGNAL_DTYPE,
-)  # fmt: skip

@@ -18,13 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.events import (
-    CASHFLOW_DTYPE,
-    FILL_DTYPE,
-    ORDER_DTYPE,
-    REJECTION_DTYPE,
-    RISK_DTYPE,
-    SIGNAL_DTYPE,
-    TRADE_DTYPE,
+    DTYPES,
     Batch,
     CashFlows,
     Equity,
@@ -44,10 +38,6 @@ if TYPE_CHECKING:
     from engine.bus import Bus
     from engine.loop import Loop
 
-DTYPES: dict[type[Batch], np.dtype[Any]] = {
-    Signals: SIGNAL_DTYPE, Orders: ORDER_DTYPE, Fills: FILL_DTYPE, Rejections: REJECTION_DTYPE,
-    CashFlows: CASHFLOW_DTYPE, Trades: TRADE_DTYPE, RiskEvents: RISK_DTYPE,
-}  # fmt: skip
 BLEND = "blend"
 
 
@@ -142,15 +132,10 @@ class Recorder:
     def equity(self) -> Equity:
         """Return the equity of all accounts at every close so far."""
         if len(self._equity) != 1:
-            empty = Equity(
-                np.empty(0, np.int64), *(np.empty((0, len(self.accounts)), np.int64) for _ in range(3))
-            )
-            parts = self._equity or [empty]
-            joined = {
-                name: np.concatenate([getattr(part, name) for part in parts])
-                for name in ("ts", "cash", "gross", "equity")
-            }
-            self._equity = [Equity(**joined)]
+            none = Equity(np.empty(0, np.int64), np.empty((0, len(self.accounts), 3), np.int64))
+            parts = self._equity or [none]
+            ts, marks = (np.concatenate([getattr(part, name) for part in parts]) for name in ("ts", "marks"))
+            self._equity = [Equity(ts, marks)]
         return self._equity[0]
 
     def benchmark_close(self) -> NDArray[np.float64]:

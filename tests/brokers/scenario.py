@@ -11,8 +11,8 @@ from brokers.config import DeskConfig, Mode, Sizing
 from brokers.desk import Desk
 from engine.events import SIGNAL_DTYPE, Reason
 from engine.exits import ExitRules
-from engine.loop import DeskResult
 from engine.slab import ACTION_DTYPE, NS_PER_DAY, Bars, Membership, Universe
+from tests.brokers.done import Done
 from tests.brokers.random_market import Named, tape_of
 
 Bar = tuple[float, ...] | None  # open, high, low, close and, if not a million, volume
@@ -29,7 +29,7 @@ BARE: dict[str, Any] = {
 class Played:
     """What happened; rows count from 0."""
 
-    def __init__(self, desk: Desk, bars: Bars, done: DeskResult) -> None:
+    def __init__(self, desk: Desk, bars: Bars, done: Done) -> None:
         self.desk, self.bars, self.done = desk, bars, done
 
     def row(self, ts: int) -> int:
@@ -116,7 +116,7 @@ def play(
     labels = np.zeros(n_rows, np.int64)
     labels[: len(market)] = market
     tape = tape_of(bars, universe)
-    return Played(desk, bars, desk.process(tape, labels, parts))
+    return Played(desk, bars, Done(desk.process(tape, labels, parts)))
 
 
 BLEND = {"mode": Mode.BLEND}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from brokers.config import Mode
 from brokers.desk import Desk
-from engine.loop import DeskResult
+from tests.brokers.done import Done
 from tests.brokers.random_market import Case, examples, random_case
 from tests.brokers.reference_desk import Log, ReferenceDesk
 
@@ -20,10 +20,10 @@ TRADE_FIELDS = (
 )  # fmt: skip
 
 
-def run_desk(case: Case) -> DeskResult:
+def run_desk(case: Case) -> Done:
     desk = Desk(case.universe, case.strategies, case.config, case.weights)
     signals = [case.signals_of(i) for i in range(len(case.rules))]
-    return desk.process(case.tape(), case.market, signals)
+    return Done(desk.process(case.tape(), case.market, signals))
 
 
 def run_reference(case: Case) -> Log:
@@ -44,7 +44,7 @@ def same(kind: str, got: list[tuple[Any, ...]], wanted: list[tuple[Any, ...]]) -
     assert len(got) == len(wanted), f"{kind}: {got[len(wanted) :]} or {wanted[len(got) :]}"
 
 
-def compare(case: Case) -> DeskResult:
+def compare(case: Case) -> Done:
     done, log = run_desk(case), run_reference(case)
     same("order", rows(done.orders, ORDER_FIELDS), [x[:6] + x[6:] for x in log.orders])
     fill = (

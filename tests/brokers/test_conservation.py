@@ -14,8 +14,8 @@ from brokers.config import Mode, SpreadModel
 from brokers.desk import Desk
 from engine.errors import EngineError
 from engine.events import FILL_DTYPE, CashKind, OrderStatus, OrderType, Reason
-from engine.loop import DeskResult
 from engine.slab import ActionKind, Tape
+from tests.brokers.done import Done
 from tests.brokers.random_market import Case, examples, random_case
 
 seeds = st.integers(0, 2**32 - 1)
@@ -28,10 +28,11 @@ FREE = {
 }  # fmt: skip
 
 
-def run(case: Case) -> tuple[Desk, Tape, DeskResult]:
+def run(case: Case) -> tuple[Desk, Tape, Done]:
     desk = Desk(case.universe, case.strategies, case.config, case.weights)
     tape = case.tape()
-    done = desk.process(tape, case.market, [case.signals_of(i) for i in range(len(case.rules))])
+    signals = [case.signals_of(i) for i in range(len(case.rules))]
+    done = Done(desk.process(tape, case.market, signals))
     return desk, tape, done
 
 
@@ -42,7 +43,8 @@ def test_signals_of_another_layout_are_refused_and_strided_ones_are_read_as_they
 
     strided = [np.repeat(rows, 2)[::2] for rows in signals]
     desk = Desk(case.universe, case.strategies, case.config, case.weights)
-    assert desk.process(case.tape(), case.market, strided).orders.tobytes() == straight.orders.tobytes()
+    done = Done(desk.process(case.tape(), case.market, strided))
+    assert done.orders.tobytes() == straight.orders.tobytes()
 
     other = np.zeros(3, FILL_DTYPE)
     desk = Desk(case.universe, case.strategies, case.config, case.weights)

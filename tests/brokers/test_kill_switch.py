@@ -10,6 +10,7 @@ from brokers.desk import Desk
 from engine.events import SIGNAL_DTYPE, OrderType, Reason, Tif
 from engine.exits import ExitRules
 from engine.slab import NS_PER_DAY, Bars, Universe
+from tests.brokers.done import Done
 from tests.brokers.random_market import Named, tape_of
 from tests.brokers.scenario import BARE
 
@@ -42,7 +43,7 @@ class Market:
         rows["ts"] = ts[0]
         bars = Bars(ts, price, price, price, price, price * 1e6)
         self.row += 1
-        return self.desk.process(tape_of(bars, self.universe), np.zeros(1, np.int64), [rows])
+        return Done(self.desk.process(tape_of(bars, self.universe), np.zeros(1, np.int64), [rows]))
 
 
 def reasons(rows, field="reason"):

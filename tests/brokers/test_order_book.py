@@ -20,6 +20,7 @@ from engine.events import SIGNAL_DTYPE, OrderStatus, OrderType, Tif
 from engine.exits import ExitRules
 from engine.intake import Intake
 from engine.slab import ACTION_DTYPE, NS_PER_DAY, ActionKind, Bars, Universe
+from tests.brokers.done import Done
 from tests.brokers.random_market import Named, examples
 from tests.brokers.scenario import BARE
 
@@ -111,7 +112,8 @@ class OrderBook(RuleBasedStateMachine):
         ts = np.array([self.day * NS_PER_DAY])
         actions = [(0, 0, int(ActionKind.SPLIT), self.ratio)] if self.ratio != 1.0 else []
         bars = Bars(ts, *(np.array([[x]]) for x in (o, h, low, c, v)), np.array(actions, ACTION_DTYPE))
-        done = self.desk.process(self.intake.on_bars(bars), np.zeros(1, np.int64), [self.signal(ts[0], v)])
+        tape, signals = self.intake.on_bars(bars), [self.signal(ts[0], v)]
+        done = Done(self.desk.process(tape, np.zeros(1, np.int64), signals))
         self.got = [(int(x["side"]), int(x["quantity"]), float(x["price"])) for x in done.fills]
         for row in done.orders:
             self.story.setdefault(int(row["order_id"]), []).append(int(row["status"]))

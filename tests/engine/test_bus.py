@@ -56,15 +56,6 @@ async def test_an_exception_in_a_subscriber_stops_the_publisher_and_those_behind
     assert (seen, queue.take()) == ([], None)
 
 
-async def test_only_what_somebody_listens_to_is_wanted() -> None:
-    bus = Bus()
-    bus.subscribe(Tick, lambda _: None)
-    bus.queue(Other, name="q", size=1, policy=Overflow.BLOCK)
-    assert bus.wanted(Tick)
-    assert bus.wanted(Other)
-    assert not bus.wanted(int)
-
-
 async def test_a_blocking_queue_holds_the_publisher_until_there_is_room_and_loses_nothing() -> None:
     bus = Bus()
     queue = bus.queue(Tick, name="q", size=2, policy=Overflow.BLOCK)

@@ -52,14 +52,13 @@ def bars(rows: list[Any], days: list[int] | None = None) -> Bars:
 def test_a_bar_is_what_the_specification_says(bar: Any, status: BarStatus) -> None:
     door = intake()
     assert door.on_bars(bars([bar])).status[0, 0] == status
-    counts = (door.traded_bars, door.marking_bars, door.invalid_bars)
-    assert counts == (status == BarStatus.TRADED, status == BarStatus.MARK, status == BarStatus.NONE)
+    assert door.counts == (status == BarStatus.TRADED, status == BarStatus.MARK, status == BarStatus.NONE)
 
 
 def test_no_bar_is_not_an_invalid_bar() -> None:
     door = intake()
     assert door.on_bars(bars([(NAN,) * 5])).status[0, 0] == BarStatus.NONE
-    assert door.invalid_bars == 0
+    assert door.counts == (0, 0, 0)
 
 
 @pytest.mark.parametrize(("gap", "status"), [(60, BarStatus.TRADED), (61, BarStatus.RESUMED)])
@@ -93,6 +92,6 @@ def test_a_restored_door_remembers_gaps_counts_and_time() -> None:
     first.on_bars(bars([good], [1]))
     second.restore(first.state())
     assert second.on_bars(bars([good], [100])).status[0, 0] == BarStatus.RESUMED
-    assert second.traded_bars == 2
+    assert second.counts == (2, 0, 0)
     with pytest.raises(EngineError, match="strictly increase"):
         second.on_bars(bars([good], [100]))

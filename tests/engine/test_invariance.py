@@ -100,7 +100,7 @@ def test_a_desk_with_no_room_to_write_grows_and_loses_nothing(seed: int) -> None
     loop, record = make_loop(case)
     from engine.desk import allocate_outbox
 
-    loop.desk._out = allocate_outbox(1, len(loop.desk.accounts), 16)  # type: ignore[attr-defined]
+    loop.desk._out = allocate_outbox(16)  # type: ignore[attr-defined]
     drive(loop, [case.bars])
     assert record.bytes == whole
 

@@ -72,7 +72,7 @@ def test_rows_of_the_desk_can_be_written_by_attribute_when_kernels_run_uncompile
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(jit.numba_config, "DISABLE_JIT", 1)
-    state, out = allocate_state(1, 2, 1, 1, close_bars=22, range_bars=1, blend=True), allocate_outbox(1, 1, 4)
+    state, out = allocate_state(1, 2, 1, 1, close_bars=22, range_bars=1, blend=True), allocate_outbox(4)
     lot = state.lots[0, 1]
     lot.quantity = 7
     out.orders[2].seq = 9

@@ -49,8 +49,7 @@ def test_the_events_of_a_row_become_batches_per_family_signals_first_and_bars_la
     ]
     orders = events.Orders(records(ORDER_DTYPE, side=1, quantity=5, reason=40, ts_decided=TS))
     fills = events.Fills(records(FILL_DTYPE, side=-1, quantity=5, price=12.0, reason=41))
-    zeros = np.zeros((1, 4), np.int64)
-    equity = events.Equity(np.array([TS]), zeros, zeros, zeros)
+    equity = events.Equity(np.array([TS]), np.zeros((1, 4, 3), np.int64))
     held = Position("AAA", "trend_following", "tech", 10, math.nan, math.nan, None, 0, TS)
     found = ENCODER.batches(
         [row_of_bars(2, 5.0), *signals, orders, fills, equity], ts_ns=TS, positions=Positions.of([held])
@@ -201,7 +200,7 @@ def test_the_book_is_byte_for_byte_what_a_typed_one_would_be(lots):
         Position(symbol, strategy, "", 5.0, cost, mark, mark, 0, TS) for symbol, strategy, cost, mark in lots
     ]
     money = np.arange(len(ACCOUNTS))[None] * 10**9 - 10**9
-    equity = events.Equity(np.array([TS]), money, -money, money)
+    equity = events.Equity(np.array([TS]), np.dstack([money, -money, money]))
     (batch,) = ENCODER.batches([equity], ts_ns=TS, positions=Positions.of(positions))
     accounts = [
         bodies.Account(name=name, cash_micro=amount, gross_micro=-amount, equity_micro=amount)

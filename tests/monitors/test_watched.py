@@ -27,7 +27,8 @@ def session(desk, close, *actions, status=2):
         bars.ts, bars.open, bars.high, bars.low, bars.close, bars.volume,
         np.full((1, 1), status, np.uint8), rows, bars.benchmark,
     )  # fmt: skip
-    return desk.process(tape, np.zeros(1, np.int64), []).equity[0, 0].tolist()
+    (equity,) = desk.process(tape, np.zeros(1, np.int64), [])
+    return equity.marks[0, 0].tolist()
 
 
 def test_splits_and_dividends_leave_the_portfolio_worth_what_it_is():

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from engine import events
 from engine.events import Equity, Reason
 from engine.slab import Bars, Tape, Universe
-from reports.recorder import DTYPES, Recorder
+from reports.recorder import Recorder
 from strategies.base import Strategy
 
 MICRO = 1_000_000
@@ -60,7 +60,7 @@ STRATEGIES = (Named("first", ("score", "width")), Named("second"))
 
 def rows(kind: type[events.Batch], *records: Mapping[str, Any]) -> NDArray[np.void]:
     """Return rows of a kind. Fields not given are 0, prices NaN."""
-    made = np.zeros(len(records), DTYPES[kind])
+    made = np.zeros(len(records), events.DTYPES[kind])
     for row, record in zip(made, records, strict=True):
         for name in ("structure_stop", "stop_distance", "value", "limit"):
             if name in (made.dtype.names or ()):
@@ -145,7 +145,7 @@ def replay(to: Recorder, n_rows: int) -> Recorder:
             _publish(to, kind, made[np.isin(made["ts"], part)])
         _publish(to, events.Trades, TRADES[np.isin(TRADES["ts_exit"], part)])
         at = slice(start, start + len(part))
-        to.on_equity(Equity(part, EQUITY[at] - GROSS[at], GROSS[at], EQUITY[at]))
+        to.on_equity(Equity(part, np.dstack([EQUITY[at] - GROSS[at], GROSS[at], EQUITY[at]])))
     return to
 
 

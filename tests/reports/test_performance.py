@@ -85,7 +85,7 @@ def test_contributions_sum_to_the_return_of_the_whole():
 
 def test_the_benchmark_starts_with_the_same_capital_at_its_first_price():
     equity = np.full((4, 1), 100_000_000)
-    curve = Equity(daily(4), equity, equity * 0, equity)
+    curve = Equity(daily(4), np.dstack([equity, equity * 0, equity]))
     made = summarise(curve, ["a"], [100.0], np.array([np.nan, 50.0, 60.0, np.nan]))
     assert made.benchmark is not None
     assert made.benchmark.final_equity == pytest.approx(120.0)

@@ -42,9 +42,9 @@ def test_any_changed_field_changes_the_hash(field):
 
 def test_the_same_bytes_as_another_kind_of_event_give_another_hash():
     one, other = recorder(), recorder()
-    equity = np.array([[1, 2]])
-    one.on_equity(Equity(np.array([1]), equity, equity, equity + 1))
-    other.on_equity(Equity(np.array([1]), equity + 1, equity, equity))
+    cash, gross = np.array([[1, 2]]), np.array([[3, 4]])
+    one.on_equity(Equity(np.array([1]), np.dstack([cash, gross, gross])))
+    other.on_equity(Equity(np.array([1]), np.dstack([gross, cash, gross])))
     assert one.event_log_hash() != other.event_log_hash()
 
 
