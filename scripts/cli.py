@@ -291,11 +291,14 @@ def _interrupted(interrupt: KeyboardInterrupt) -> int:
 
 
 def _message(error: typer.TyperException) -> str:
-    """Return what was wrong; for an unknown option with the one that is spelled most like it."""
+    """Return what was wrong, with the value; for an unknown option with the one spelled most like it."""
     near = getattr(error, "possibilities", None)
     unknown = getattr(error, "option_name", None)
     if not near or not unknown:
-        return error.format_message()
+        message = error.format_message().replace("Value error, ", "", 1)  # Typer checks values with Pydantic
+        cause: Any = error.__cause__
+        value = repr(cause.errors()[0]["input"]) if hasattr(cause, "errors") else ""
+        return message if value in message else f"{message}, was {value}"
     closest = max(near, key=lambda option: SequenceMatcher(None, unknown, option).ratio())
     return f"{error.message}; did you mean {closest}?"
 
