@@ -31,6 +31,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.counted import counted
 from engine.errors import DataError
 from engine.slab import Float, Int
 
@@ -187,7 +188,7 @@ def drop_unused(store: Path, *, clock: Callable[[], float] = time.time) -> str:
     if not sizes:
         return ""
     return (
-        f"removed {len(sizes)} stored panel{'s' if len(sizes) > 1 else ''} ({sum(sizes) / 1e6:,.0f} MB) that"
+        f"removed {counted(len(sizes), 'stored panels')} ({sum(sizes) / 1e6:,.0f} MB) that"
         f" nobody opened for {UNUSED_DAYS} days: {store}"
     )
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.counted import counted
 from engine.errors import DataError
 from engine.slab import Float, Int, Universe
 from feeds.adjust import Adjustment
@@ -158,7 +159,7 @@ def _select(
     if symbols is None:
         n_other = sum(n > 0 for n in panel.meta.symbol_bars) - len(columns)
         if n_other:
-            left_out.append(f"{n_other} symbols have no bar between the dates chosen and are left out")
+            left_out.append(f"{counted(n_other, 'symbols')} left out: no bar between the dates chosen")
     else:
         wanted = set(SymbolIndex(panel.meta.symbols).require(symbols, where))
         known = {i for i in wanted if panel.meta.symbol_bars[i]}

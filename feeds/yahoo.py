@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from engine.counted import counted
 from engine.errors import DataError
 from feeds.adjust import Adjustment
 from feeds.panel import PanelFeed
@@ -295,5 +296,5 @@ def _listed(symbols: Iterable[str]) -> str:
 
 def _age(seconds: float) -> str:
     if seconds < 2 * 3600:
-        return f"{seconds / 60:.0f} minutes"
+        return counted(round(seconds / 60), "minutes")
     return f"{seconds / 3600:.0f} hours" if seconds < 2 * 86_400 else f"{seconds / 86_400:.0f} days"

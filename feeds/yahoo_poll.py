@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.clock import Clock
+from engine.counted import counted
 from engine.errors import DataError
 from engine.slab import NO_ACTIONS, Bars, Universe
 from feeds.live import FeedEvent, FeedStatus, LiveRow
@@ -170,7 +171,9 @@ class YahooPoll:
         unanswered = answer.unanswered
         if unanswered:
             n_asked, (symbol, why) = len(self._asked), next(iter(unanswered.items()))
-            trouble = f"no answer about {len(unanswered)} of {n_asked} symbols, {symbol} first: {why}"
+            trouble = (
+                f"no answer about {len(unanswered)} of {counted(n_asked, 'symbols')}, {symbol} first: {why}"
+            )
             return (answer if 2 * len(unanswered) < n_asked else None), trouble
         return answer, self._lacking(answer, session)
 

@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from engine.clock import Clock
+from engine.counted import counted
 from monitors.alerts import RULES
 from monitors.listing import Listing
 from monitors.relay import Daily
@@ -91,11 +92,11 @@ def daily_report(report: Report) -> Daily:
     alerts = report.listing.alerts
     problems = [*report.problems]
     if report.n_dead_letters:
-        problems.append(f"{report.n_dead_letters} deliveries were given up (dead letters)")
+        problems.append(f"{counted(report.n_dead_letters, 'deliveries')} given up (dead letters)")
     if problems:
-        state = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+        state = counted(len(problems), "problems")
     else:
-        state = f"{len(alerts)} alert{'s' if len(alerts) != 1 else ''} open" if alerts else "all well"
+        state = f"{counted(len(alerts), 'alerts')} open" if alerts else "all well"
     session = report.session or "no session yet"
     drawdown = report.drawdown if math.isfinite(report.equity_usd) else math.nan
     subject = f"Daily: {state}; {session}, drawdown {number(drawdown, 'share')}"

@@ -17,6 +17,7 @@ from email.policy import SMTP
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, NamedTuple
 
+from engine.counted import counted
 from monitors.alerts import Transition
 from monitors.chart import HEIGHT, WIDTH, line_chart
 from monitors.digest import Digest, Item
@@ -93,13 +94,12 @@ def _message(email: Email, envelope: Envelope, subject: str) -> EmailMessage:
 
 def _lead(told: Digest, envelope: Envelope) -> list[str]:
     over = sum(item.newest.resolved for item in told.all_items)
-    n = len(told.all_items)
-    counted = f"{n} alert{'s' if n != 1 else ''}" + (f", {over} of them over" if over else "")
+    alerts = counted(len(told.all_items), "alerts") + (f", {over} of them over" if over else "")
     lines = [*_repeat_line(envelope)]
     waited_ns = envelope.sent_ns - told.oldest_detected_ns
     if waited_ns > LATE_NS:
         lines.append(f"LATE: sent {span(waited_ns)} after the first of it was detected.")
-    lines.append(f"{counted}. Sent {moment(envelope.sent_ns)}.")
+    lines.append(f"{alerts}. Sent {moment(envelope.sent_ns)}.")
     return lines
 
 
@@ -154,7 +154,8 @@ def _html(told: Digest, lead: Sequence[str], footer: str, charted: Transition | 
 
 
 def _picture(one: Transition, cid: str) -> str:
-    said = f"{headline(one)}; the last {len(one.history)} sessions, dashed: {number(one.threshold, one.unit)}"
+    shown = counted(len(one.history), "sessions")
+    said = f"{headline(one)}; the last {shown}, dashed: {number(one.threshold, one.unit)}"
     return (
         f'<img src="cid:{cid}" width="{WIDTH // 2}" height="{HEIGHT // 2}" alt="{escape(said)}">'
         f"<br><small>{escape(said)}</small>"

@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+from engine.counted import counted
 from monitors.alerts import SEVERITIES
 from monitors.episodes import DAY_NS, HOUR_NS, OpenAlert, Pace
 
@@ -94,4 +95,4 @@ def _due_ns(alert: OpenAlert, pace: Pace) -> int:
 
 def _told_pause(pause_ns: int) -> str:
     days, hours = pause_ns // DAY_NS, pause_ns / HOUR_NS
-    return f"{days} days" if days else f"{hours:g} hours"
+    return counted(days, "days") if days else f"{hours:g} hour{'s' if hours != 1 else ''}"

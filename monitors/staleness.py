@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from config.settings import Monitoring
+from engine.counted import counted
 from monitors.alerts import Reading, Subject, on_or_off
 from monitors.view import PortfolioView
 
@@ -68,4 +69,4 @@ def _missing(view: PortfolioView) -> str:
     names = ", ".join(view.missing[:_NAMES_SHOWN])
     more = len(view.missing) - _NAMES_SHOWN
     listed = f": {names}" + (f" and {more:,} more" if more > 0 else "") if names else ""
-    return f"{len(view.missing):,} of {view.n_expected:,} symbols{listed}"
+    return f"{len(view.missing):,} of {counted(view.n_expected, 'symbols')}{listed}"

@@ -25,6 +25,7 @@ import zmq
 import zmq.asyncio
 
 from engine.clock import Clock, SystemClock
+from engine.counted import counted
 from engine.errors import ConfigError, SmallcapError
 from monitors import wire
 from monitors.bodies import FAMILIES
@@ -135,7 +136,7 @@ class Subscriber:
                     for message in self._new(frame):
                         yield message
                 elif (n_missed := self._missed(frame)) > 0:
-                    self._tell(Notice("missed", f"{n_missed} messages were missed; asking for them"))
+                    self._tell(Notice("missed", f"{counted(n_missed, 'messages')} missed; asking again"))
                     async for message in self._catch_up(n_missed, self._lag_max):
                         yield message
 

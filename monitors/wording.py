@@ -9,6 +9,7 @@ import math
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
+from engine.counted import counted
 from monitors.alerts import RULES, Contribution, Transition, Unit
 from monitors.digest import Item
 from reports.mail import printable
@@ -57,7 +58,7 @@ def number(value: float, unit: Unit) -> str:
         case "share":
             return f"{value:.1%}"
         case "sessions":
-            return f"{value:.0f} session{'s' if value != 1 else ''}"
+            return counted(round(value), "sessions")
         case "bps":
             return f"{value:,.2f} bp"
         case "ms":

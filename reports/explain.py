@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from engine.counted import counted
 from engine.events import Fills, Orders, OrderStatus, Signals
 from reports.recorder import BLEND, Recorder, count_reasons
 
@@ -24,7 +25,7 @@ def explain(recorder: Recorder, strategies: Sequence[Strategy], *, bars: int, ro
     In a blend the signals of a strategy are votes: it is named when it gave none, and the blend when its
     decisions filled nothing. bars: traded bars scanned, all symbols together; rows: timestamps.
     """
-    scanned = f"{bars:,} bars scanned"
+    scanned = f"{counted(bars, 'bars')} scanned"
     blend = recorder.accounts == (BLEND,)
     signals, fills = recorder.rows(Signals)["strategy"], recorder.rows(Fills)["strategy"]
     lines = {}
@@ -64,10 +65,11 @@ def _after_signals(recorder: Recorder, n_signals: int, index: int | None = None)
         orders = orders[orders["strategy"] == index]
     if not len(orders):
         refused = recorder.rejections_by_reason(index)
-        return f"{n_signals:,} signals, no order: {_listed(refused) or 'no reason was recorded'}"
+        return f"{counted(n_signals, 'signals')}, no order: {_listed(refused) or 'no reason was recorded'}"
     ended = orders[np.isin(orders["status"], _UNFILLED)]
     why = _listed(count_reasons(ended["end_reason"])) if len(ended) else "waiting when the data ended"
-    return f"{n_signals:,} signals, {len(np.unique(orders['order_id'])):,} orders, none filled: {why}"
+    placed = counted(len(np.unique(orders["order_id"])), "orders")
+    return f"{counted(n_signals, 'signals')}, {placed}, none filled: {why}"
 
 
 def _listed(counts: Mapping[str, int]) -> str:

@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.counted import counted
 from reports.daily import Daily, Drawdown
 from reports.regression import Regression, regress
 
@@ -252,7 +253,7 @@ def sqn(case: Case) -> float:
 
 def few_trades(case: Case) -> str | None:
     n = len(case.r_multiples)
-    return f"{n} trades, fewer than {SQN_TRADES_MIN}" if n < SQN_TRADES_MIN else None
+    return f"{counted(n, 'trades')}, fewer than {SQN_TRADES_MIN}" if n < SQN_TRADES_MIN else None
 
 
 def tail_ratio(case: Case) -> float:

@@ -16,6 +16,7 @@ from email.utils import format_datetime, make_msgid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.counted import counted
 from engine.errors import ConfigError
 from reports.formats import escape, table
 from reports.metrics import HEADLINE
@@ -97,9 +98,10 @@ def _cell(figures: Mapping[str, float | None], name: str, shape: str | None = No
 def _remarks(manifest: Mapping[str, Any], folder: Path | None, names: Sequence[str]) -> list[str]:
     data, counts = manifest["data"], manifest["counts"]
     remarks = [
-        f"{data['source']}: {data['rows']:,} rows x {data['symbols']:,} symbols, {manifest['mode']} mode",
-        ", ".join(f"{counts[kind]:,} {kind}" for kind in _KINDS)
-        + f", {len(manifest['open_positions']):,} positions open",
+        f"{data['source']}: {counted(data['rows'], 'rows')} x {counted(data['symbols'], 'symbols')},"
+        f" {manifest['mode']} mode",
+        ", ".join(counted(counts[kind], kind) for kind in _KINDS)
+        + f", {counted(len(manifest['open_positions']), 'positions')} open",
         *(f"{name} did not trade: {why}" for name, why in manifest["untraded"].items()),
         f"written to {folder}: {', '.join(names)}" if folder else "no files were written (no --output-dir)",
         f"event log {manifest['event_log_hash']}",

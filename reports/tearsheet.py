@@ -20,6 +20,7 @@ from typing import Any
 
 import msgspec
 
+from engine.counted import counted
 from engine.errors import MissingPackage
 from reports import charts, explorer, tearsheet_appendix, tearsheet_sections
 from reports.evidence import INTERVALS
@@ -159,8 +160,8 @@ def _header(folder: RunFolder) -> str:
     facts = []
     if data:
         facts.append(
-            f"{escape(str(data.get('source')))}: {data.get('rows', 0):,} rows of"
-            f" {data.get('symbols', 0):,} names"
+            f"{escape(str(data.get('source')))}: {counted(data.get('rows', 0), 'rows')} of"
+            f" {counted(data.get('symbols', 0), 'names')}"
         )
     if manifest.get("strategies"):
         shares = (f"{words(s['name'])} {percent(s['weight'], digits=0)}" for s in manifest["strategies"])

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from typing import Any
 
+from engine.counted import counted
 from feeds.quality import rows_and_adjustments
 from reports.evidence import DISCLOSURES
 from reports.folder import RunFolder
@@ -29,8 +30,8 @@ def refusals(folder: RunFolder) -> Section | None:
         for reason, n in totals.most_common()
     ]  # fmt: skip
     html = table(["reason", "", "all", *map(words, strategies)], rows, classes="bars")
-    signals = len(folder.table("trades/signals.csv"))
-    said = f'<p class="note">{len(refused):,} refusals; the strategies gave {signals:,} signals.</p>'
+    signals = counted(len(folder.table("trades/signals.csv")), "signals")
+    said = f'<p class="note">{counted(len(refused), "refusals")}; the strategies gave {signals}.</p>'
     html = said + html.replace("<td><span", '<td class="bar"><span')
     return Section("refusals", "Signals that were refused", html, ("trades/rejections.csv",))
 
@@ -156,7 +157,7 @@ def ambiguous(manifest: dict[str, Any]) -> str:
         else " How much hangs on it: run again with backtest.intrabar set to best and compare the two folders"
         " with the report command."
     )
-    return f"<p>{n:,} bars, taken as “{escape(policy)}”.{known}</p>"
+    return f"<p>{counted(n, 'bars')}, taken as “{escape(policy)}”.{known}</p>"
 
 
 def quarantined(folder: RunFolder) -> str:
@@ -167,12 +168,14 @@ def quarantined(folder: RunFolder) -> str:
         return f"<p>No row of the input was set aside.</p>{noted}"
     whole, adjustments = rows_and_adjustments(dict(Counter(rows.text("reason")).most_common()))
     said = ""
-    for what, counts in (
-        ("rows of the input were", whole),
-        ("adjustments, but not their bars, were", adjustments),
+    for plural, which, counts in (
+        ("rows", "of the input", whole),
+        ("adjustments", "without their bars", adjustments),
     ):
         listed = ", ".join(f"{words(reason)} {n:,}" for reason, n in counts.items())
-        said += f"<p>{sum(counts.values()):,} {what} set aside: {listed}.</p>" if counts else ""
+        said += (
+            f"<p>{counted(sum(counts.values()), plural)} {which} set aside: {listed}.</p>" if counts else ""
+        )
     return said + noted
 
 
@@ -182,7 +185,7 @@ def still_open(manifest: dict[str, Any]) -> str:
         return ""
     worth = sum(position["quantity"] * (position["mark"] or 0.0) for position in held)
     return (
-        f"<p>{len(held):,} positions worth {usd(worth)} at the last close. They count in equity and"
+        f"<p>{counted(len(held), 'positions')} worth {usd(worth)} at the last close: counted in equity and"
         f" drawdown, and in"
         " no figure about trades.</p>"
     )

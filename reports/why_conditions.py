@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from engine.counted import counted
 from reports.why_cup import cup_checks
 
 State = Mapping[str, Any]
@@ -56,7 +57,7 @@ def explained(name: str, params: Any, bar: Bar) -> list[Check] | None:
 
 
 def _warmup(n: int, needs: int) -> tuple[str, bool, str, str]:
-    return "warmup", n >= needs, f"{n} bars before this one", f"{needs}"
+    return "warmup", n >= needs, f"{counted(n, 'bars')} before this one", f"{needs}"
 
 
 def _volume(bar: Bar, n: int, window: int, multiplier: float) -> tuple[str, bool, str, str]:
@@ -82,7 +83,7 @@ def _zanger(p: Any, bar: Bar) -> Iterator[tuple[str, bool, str, str]]:
 
 def _cooldown(bar: Bar, n: int, bars: int) -> tuple[str, bool, str, str]:
     since = n - int(bar.before["last_buy"][bar.symbol])
-    measured = f"{since} bars since the last BUY" if since < 10**6 else "no BUY before"
+    measured = f"{counted(since, 'bars')} since the last BUY" if since < 10**6 else "no BUY before"
     return "cooldown", since > bars, measured, f"more than {bars}"
 
 
@@ -186,7 +187,7 @@ def _canslim(p: Any, bar: Bar) -> Iterator[tuple[str, bool, str, str]]:
     yield (
         "not_armed",
         armed,
-        f"score has been high since the BUY {since} bars ago",
+        f"score has been high since the BUY {counted(since, 'bars')} ago",
         "a score below in between",
     )
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from config import load_settings
+from engine.counted import counted
 from engine.errors import DataError
 from scripts.assembly import BacktestRequest, build_strategies
 from scripts.console import note
@@ -183,7 +184,10 @@ def _print_report(judged: list[Judged], audit: Audit, feed: Feed, seconds: float
 
     dates = Dates(audit.futures.real.ts)
     print_line(str(getattr(feed, "source", "")))
-    print_line(f"{audit.futures.n_rows:,} rows x {len(feed.universe):,} symbols, {len(audit.cuts):,} cuts\n")
+    print_line(
+        f"{counted(audit.futures.n_rows, 'rows')} x {counted(len(feed.universe), 'symbols')},"
+        f" {counted(len(audit.cuts), 'cuts')}\n"
+    )
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), width=80)
     table.add_column("", ratio=1, overflow="fold")
     for title in ("verdict", "signals", "cuts", "rows", "warm-up", "settled"):
@@ -234,7 +238,7 @@ def _print_decay(each: Judged) -> None:
     if history is None or len(history.decay) < 2 or history.settled_bars == history.warmup_bars:
         return
     steps = ", ".join(
-        f"{bars} bars {'other signals' if gap == float('inf') else f'{gap:.1e}'}"
+        f"{counted(bars, 'bars')} {'other signals' if gap == float('inf') else f'{gap:.1e}'}"
         for bars, gap in history.decay.items()
         if history.settled_bars is None or bars <= history.settled_bars
     )

@@ -20,6 +20,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from config import load_settings, settings_as_dict
+from engine.counted import counted
 from engine.errors import DataError, SmallcapError
 from engine.garbage import uncollected
 from scripts import mail, trials
@@ -365,8 +366,8 @@ def print_report(run: Run, summary: Summary, paths: list[Path]) -> None:
     data, counts = describe_data(run.feed, run.quality, run.recorder), run.counts
     tables.print_line(str(data["source"]))
     tables.print_line(
-        f"{data['first']} to {data['last']}: {data['rows']:,} rows x {data['symbols']:,} symbols,"
-        f" {run.desk.config.mode.name.lower()} mode"
+        f"{data['first']} to {data['last']}: {counted(data['rows'], 'rows')} x"
+        f" {counted(data['symbols'], 'symbols')}, {run.desk.config.mode.name.lower()} mode"
     )
     tables.print_line("")
     tables.print_summary(summary)
@@ -400,7 +401,7 @@ def send_summary(run: Run, summary: Summary, paths: list[Path]) -> None:
     email, folder = run.settings.email, run.request.output_dir
     names = sorted(path.relative_to(folder).as_posix() for path in paths) if folder else []
     sent = mail.deliver(email, message(email, described(run, summary), folder=folder, names=names))
-    note(f"mailed to {sent} recipient{'s' if sent > 1 else ''} through {email.smtp_server}")
+    note(f"mailed to {counted(sent, 'recipients')} through {email.smtp_server}")
 
 
 def spread_text(spread: dict[str, float] | None) -> str:

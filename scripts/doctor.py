@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from config import load_settings
 from config.errors import SettingsError
 from config.loader import load_with_provenance
+from engine.counted import counted
 from engine.errors import SmallcapError
 from scripts import doctor_checks as checks
 from scripts.console import FAILURE, one_line
@@ -79,7 +80,7 @@ def _test_mail(settings: Settings) -> Finding:
         return Finding(
             "e-mail", "test message", State.FAIL, one_line(str(error)), "check the settings `email`"
         )
-    return Finding("e-mail", "test message", State.OK, f"accepted for {n} recipient{'s' if n > 1 else ''}")
+    return Finding("e-mail", "test message", State.OK, f"accepted for {counted(n, 'recipients')}")
 
 
 def _print(findings: Sequence[Finding]) -> None:

@@ -20,6 +20,7 @@ from msgspec import structs
 
 from config.loader import load_settings
 from config.settings import Settings
+from engine.counted import counted
 from engine.errors import DataError
 from monitors.alerts import Episode, Transition
 from monitors.digest import digest
@@ -268,4 +269,4 @@ def _mail(settings: Settings, verdict: Verdict, verbose: bool) -> None:
     except MailError as error:
         report_error(error, verbose=verbose)
     else:
-        note(f"mailed to {n} recipient{'s' if n != 1 else ''}")
+        note(f"mailed to {counted(n, 'recipients')}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from config import Settings
 from engine.clock import Clock
+from engine.counted import counted
 from engine.errors import ConfigError
 from engine.slab import Universe
 from feeds.live import LiveFeed
@@ -89,8 +90,8 @@ def _yahoo_minutes(asked: BacktestRequest, settings: Settings, clock: Clock, int
     batches = -(-len(universe) // asking.politeness.batch)
     if batches * asking.politeness.pause_s > 30.0 * MINUTES[interval]:
         raise UsageError(
-            f"--interval {interval}: asking Yahoo about {len(universe):,} symbols takes longer than half of"
-            " it; name fewer symbols or a longer interval"
+            f"--interval {interval}: asking Yahoo about {counted(len(universe), 'symbols')} takes longer than"
+            " half of it; name fewer symbols or a longer interval"
         )
     start = day(asked.start, "--start")
     if start is None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from config import load_settings
+from engine.counted import counted
 from engine.errors import DataError
 from scripts.assembly import BacktestRequest, build_strategies, normalised_weights
 from scripts.console import note
@@ -178,8 +179,8 @@ def _print_json(membership: Membership, board: Board, notes: Sequence[str], seco
 def _print_report(membership: Membership, board: Board, notes: Sequence[str]) -> None:
     change = "-" if board.baseline_change is None else f"{board.baseline_change:+.1%}"
     print_line(
-        f"{membership.index.label}, {board.timeframe.value} to {board.as_of}: {board.evaluated:,} names,"
-        f" {board.baseline} {change}"
+        f"{membership.index.label}, {board.timeframe.value} to {board.as_of}:"
+        f" {counted(board.evaluated, 'names')}, {board.baseline} {change}"
     )
     left_out = ", ".join(f"{n:,} {why}" for why, n in board.skipped.items() if n)
     if left_out:

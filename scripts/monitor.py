@@ -19,6 +19,7 @@ import structlog
 
 from config import Settings, load_settings
 from engine.clock import Clock, SystemClock
+from engine.counted import counted
 from engine.errors import DataError
 from engine.jit import source_hash
 from feeds.live import LiveFeed
@@ -333,8 +334,8 @@ class Process:
         tables.print_line(source)
         if counts["rows"]:
             told = ("signals", "orders", "fills", "rejections", "alerts")
-            numbers = ", ".join(f"{counts[name]:,} {name}" for name in told)
-            tables.print_line(f"{counts['rows']:,} rows: {numbers}")
+            numbers = ", ".join(counted(counts[name], name) for name in told)
+            tables.print_line(f"{counted(counts['rows'], 'rows')}: {numbers}")
         else:
             tables.print_line("no new row: the store has them all (another --store begins anew)")
         tables.print_line(f"ended: {self._reason}; {seconds:.1f} s; store {store.directory}")

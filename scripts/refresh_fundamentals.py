@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from config import load_settings
+from engine.counted import counted
 from scripts.app import INTERRUPTED
 from scripts.arguments import split_names
 from scripts.assembly import UsageError
@@ -165,7 +166,7 @@ def _counting(progress: Progress) -> Callable[[str], None]:
 
 def _print_report(outcome: Outcome, coverage: dict[str, int], n_known: int, folder: Path) -> None:
     total = len(outcome.fresh) + len(outcome.fetched) + len(outcome.failed) + len(outcome.unasked)
-    parts = [f"fetched {len(outcome.fetched):,} of {total:,} symbols"]
+    parts = [f"fetched {len(outcome.fetched):,} of {counted(total, 'symbols')}"]
     parts += [f"{len(outcome.fresh):,} fresh"] if outcome.fresh else []
     parts += [f"{len(outcome.failed):,} failed"] if outcome.failed else []
     parts += [f"{len(outcome.unasked):,} not asked"] if outcome.unasked else []

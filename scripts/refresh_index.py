@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 from zoneinfo import ZoneInfo
 
 from config import load_settings
+from engine.counted import counted
 from engine.errors import DataError, SmallcapError
 from scripts.assembly import UsageError, day
 from scripts.console import note
@@ -117,7 +118,7 @@ def _print_json(key: str, done: Refreshed) -> None:
 
 
 def _print_report(label: str, done: Refreshed, *, dated: bool) -> None:
-    out = f", {len(done.left_out)} rows left out" if done.left_out else ""
+    out = f", {counted(len(done.left_out), 'rows')} left out" if done.left_out else ""
     print_line(f"{label} as of {done.as_of}: {done.n_companies:,} companies{out}")
     if not dated:
         print_line("the list says no date of its own: it counts as of today; --as-of says otherwise")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from engine.counted import counted
 from engine.errors import SmallcapError
 from reports.comparison import FIRST_METRICS, UNITS, Comparison, compare, page, shown
 from reports.files import write_atomic
@@ -56,8 +57,9 @@ def print_run(folder: RunFolder, made: Comparison) -> None:
     data = manifest.get("data", {})
     print_line(str(data.get("source", folder.path)))
     if days:
-        size = f": {data['rows']:,} rows x {data['symbols']:,} symbols" if data else f": {len(days):,} rows"
-        print_line(f"{days[0]} to {days[-1]}{size}")
+        size = counted(data["rows"] if data else len(days), "rows")
+        size += f" x {counted(data['symbols'], 'symbols')}" if data else ""
+        print_line(f"{days[0]} to {days[-1]}: {size}")
     print_line("")
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), width=WIDTH)
     table.add_column("", ratio=1, overflow="fold")
@@ -69,10 +71,9 @@ def print_run(folder: RunFolder, made: Comparison) -> None:
     console().print(table)
     counts = manifest.get("counts", {})
     if counts:
-        listed = (f"{counts[kind]:,} {kind}" for kind in ("bars", "signals", "orders", "fills", "trades"))
-        print_line(
-            f"\n{', '.join(listed)}, {len(manifest.get('open_positions', ())):,} positions open".strip()
-        )
+        listed = (counted(counts[kind], kind) for kind in ("bars", "signals", "orders", "fills", "trades"))
+        n_open = counted(len(manifest.get("open_positions", ())), "positions")
+        print_line(f"\n{', '.join(listed)}, {n_open} open".strip())
     refused = manifest.get("rejections", {})
     if refused:
         print_line("rejections: " + ", ".join(f"{name} {n:,}" for name, n in list(refused.items())[:5]))

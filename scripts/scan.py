@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from config import load_settings
+from engine.counted import counted
 from engine.errors import DataError
 from scripts import mail
 from scripts.app import INTERRUPTED
@@ -97,11 +98,12 @@ def run_scan(
     else:
         scan_report.print_report(record, paths)
     if unanswered:
-        note(f"no answer about {len(unanswered)} symbols, so the screen is not kept; run it again later")
+        n = counted(len(unanswered), "symbols")
+        note(f"no answer about {n}, so the screen is not kept; run it again later")
         return FAILURE
     if request.email:
         sent = mail.deliver(settings.email, scan_report.message(settings.email, record, names))
-        note(f"mailed to {sent} recipient{'s' if sent > 1 else ''} through {settings.email.smtp_server}")
+        note(f"mailed to {counted(sent, 'recipients')} through {settings.email.smtp_server}")
     return 0
 
 
@@ -150,7 +152,9 @@ def _add_file(found: Candidates, path: Path) -> None:
     if held.left_out:
         shown = ", ".join(f"{row.name or row.symbol} (line {row.line})" for row in held.left_out[:5])
         more = f" and {len(held.left_out) - 5} more" if len(held.left_out) > 5 else ""
-        found.notes.append(f"{path.name}: {len(held.left_out)} rows left out, no symbol: {shown}{more}")
+        found.notes.append(
+            f"{path.name}: {counted(len(held.left_out), 'rows')} left out, no symbol: {shown}{more}"
+        )
 
 
 def _add_russell(found: Candidates, settings: Settings, on: date) -> None:

@@ -8,6 +8,7 @@ from email.message import EmailMessage
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.counted import counted
 from engine.errors import SmallcapError
 from scripts.tables import console, print_line
 
@@ -106,9 +107,9 @@ def remarks(record: ScreenRecord) -> list[str]:
         told.append(f"{what}: {_some(symbols)}")
     age = _oldest_days(record)
     if age is not None and age >= 1:
-        told.append(f"the oldest figures used are {age} days old on {record.as_of}")
+        told.append(f"the oldest figures used are {counted(age, 'days')} old on {record.as_of}")
     if record.skipped:
-        told.append(f"Skipped {len(record.skipped):,} symbols due to data issues:")
+        told.append(f"Skipped {counted(len(record.skipped), 'symbols')} due to data issues:")
     reasons: dict[str, list[str]] = {}
     for symbol, why in record.skipped.items():
         reasons.setdefault(why.replace(f" about {symbol}:", ":", 1), []).append(symbol)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from config import load_settings
+from engine.counted import counted
 from engine.errors import ConfigError, DataError, SmallcapError
 from scripts.app import INTERRUPTED
 from scripts.console import FAILURE, note, report_error
@@ -171,7 +172,7 @@ def universe_names(settings: Settings, notes: list[str], *, sp500: bool, russell
         held = read_holdings(folder / SEED)
         add(small, held.companies)
         if held.left_out:
-            notes.append(f"{SEED}: {len(held.left_out)} rows left out, no symbol")
+            notes.append(f"{SEED}: {counted(len(held.left_out), 'rows')} left out, no symbol")
     if russell:
         add_index(small, RUSSELL_2000, "russell_2000.csv")
     if sp500:
@@ -267,7 +268,7 @@ def _print_report(done: Cycle, settings: Settings) -> None:
     for line in done.notes:
         note(line)
     print_line(
-        f"{judged.usable:,} of {judged.asked:,} symbols usable: {len(outcome.fetched):,} fetched,"
+        f"{judged.usable:,} of {counted(judged.asked, 'symbols')} usable: {len(outcome.fetched):,} fetched,"
         f" {len(outcome.fresh):,} fresh, {len(outcome.failed):,} failed, {len(judged.poor):,} too old or poor"
     )
     for symbol, error in list(outcome.failed.items())[:_SHOWN]:
@@ -279,7 +280,7 @@ def _print_report(done: Cycle, settings: Settings) -> None:
     for sector, symbols in done.unknown_sectors.items():
         print_line(f"unknown sector {sector or '(none)'!r}: {', '.join(symbols[:_SHOWN])}")
     if done.path is not None:
-        print_line(f"sector metadata of {len(done.rows):,} names: {done.path}")
+        print_line(f"sector metadata of {counted(len(done.rows), 'names')}: {done.path}")
         return
     for breach in judged.breaches:
         note(f"refused: {breach}")

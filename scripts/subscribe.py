@@ -12,6 +12,7 @@ from typing import NamedTuple, TextIO
 import msgspec
 
 from config.loader import load_settings
+from engine.counted import counted
 from engine.errors import ConfigError
 from monitors import bodies
 from monitors.curve import ClientKeys, load_client, make_keys
@@ -139,7 +140,7 @@ def _told(body: bodies.AnyBody) -> str:
             return f"{body.side} {body.quantity:,} {body.symbol} at {body.price:,.2f} ({body.reason})"
         case bodies.Equity():
             total = sum(account.equity_micro for account in body.accounts) / 1e6
-            return f"{total:,.2f}, {len(body.positions)} positions"
+            return f"{total:,.2f}, {counted(len(body.positions), 'positions')}"
         case bodies.Alert():
             value = "not known" if body.value is None else f"{body.value:.4g}"
             limit = "" if body.threshold is None else f" against {body.threshold:.4g}"

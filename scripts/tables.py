@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.counted import counted
 from reports.performance import HEADLINE, Performance, Summary
 
 if TYPE_CHECKING:
@@ -41,10 +42,10 @@ def print_summary(summary: Summary) -> None:
 def print_counts(bars: int, counts: Mapping[str, int], rejections: Mapping[str, int], n_open: int) -> None:
     """Print how much of everything there was, rejections by reason."""
     parts = [
-        f"{bars:,} bars",
-        *(f"{counts[kind]:,} {kind}" for kind in ("signals", "orders", "fills", "trades")),
+        counted({"bars": bars, **counts}[kind], kind)
+        for kind in ("bars", "signals", "orders", "fills", "trades")
     ]
-    print_line(", ".join([*parts, f"{n_open:,} positions open"]))
+    print_line(f"{', '.join(parts)}, {counted(n_open, 'positions')} open")
     if rejections:
         shown = [f"{name} {n:,}" for name, n in list(rejections.items())[:_SHOWN_REASONS]]
         more = len(rejections) - _SHOWN_REASONS

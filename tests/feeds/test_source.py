@@ -161,7 +161,7 @@ def test_dates_are_inclusive_and_symbols_without_a_bar_between_them_left_out(
     path = two_symbols(tmp_path)
     feed = open_source(path, adjustment="split", cache_dir=cache, start=DAYS[3], end=DAYS[4])
     assert (feed.universe.symbols, feed.n_rows, feed.n_bars) == (("BBB",), 2, 2)
-    assert any("1 symbols have no bar" in note for note in feed.quality.notes)
+    assert any("1 symbol left out: no bar" in note for note in feed.quality.notes)
     both = open_source(path, adjustment="split", cache_dir=cache, start=DAYS[1], end=DAYS[2])
     assert (both.universe.symbols, both.n_rows, both.n_bars) == (("AAA", "BBB"), 2, 4)
     kept = open_source(

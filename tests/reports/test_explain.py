@@ -36,7 +36,7 @@ def test_signals_that_were_all_refused_name_the_refusals():
     )
     made.on_batch(events.Rejections(np.repeat(refused, 3)))
     lines = explain(made, STRATEGIES, bars=10, rows=9)
-    assert lines["second"] == "10 bars scanned, 1 signals, no order: cap_liquidity 3"
+    assert lines["second"] == "10 bars scanned, 1 signal, no order: cap_liquidity 3"
 
 
 def test_orders_that_never_filled_name_how_they_ended():
@@ -44,7 +44,7 @@ def test_orders_that_never_filled_name_how_they_ended():
     made.on_batch(events.Signals(SIGNALS[SIGNALS["strategy"] == 1]))
     made.on_batch(events.Orders(ORDERS))
     lines = explain(made, STRATEGIES, bars=10, rows=9)
-    assert lines["second"] == "10 bars scanned, 1 signals, 1 orders, none filled: no_trade 1"
+    assert lines["second"] == "10 bars scanned, 1 signal, 1 order, none filled: no_trade 1"
 
 
 def test_a_strategy_that_traded_is_not_mentioned():

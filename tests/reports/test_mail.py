@@ -74,7 +74,7 @@ def test_text_and_html_hold_the_headline_table_the_counts_and_where_the_files_ar
     for body in bodies(message(settings(), manifest(), folder=Path("out/one"), names=names)):
         for expected in (
             "trend following", "combined", "benchmark", "130,500.00", "30.5%", "-5.0%", "1.23", "1,080 bars",
-            "4 trades", "1 positions open", "written to out/one: combined/equity_curve.csv, tearsheet.html",
+            "4 trades", "1 position open", "written to out/one: combined/equity_curve.csv, tearsheet.html",
             "prices.csv: 270 rows x 4 symbols, sleeve mode", "0123abcd",
         ):  # fmt: skip
             assert expected in body

@@ -54,7 +54,7 @@ def test_the_list_of_a_url_is_kept_by_its_date_and_changes_are_told(kept, server
     assert server.asked[0].query == {"fileType": "csv", "fileName": "IWM"}
     assert lists() == ["2025-05-13", "2026-05-05"]
     told = capsys.readouterr().out
-    assert "Russell 2000 as of 2026-05-05: 1,881 companies, 1 rows left out" in told
+    assert "Russell 2000 as of 2026-05-05: 1,881 companies, 1 row left out" in told
     assert "1 joined: NEWA" in told
     assert "20 left:" in told
 

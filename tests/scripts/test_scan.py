@@ -286,7 +286,7 @@ def test_lists_of_old_load_and_rows_without_a_symbol_are_reported(home, capsys) 
     store().append(version("2026-01-02", "BBB"))
     document = told(capsys, "--seed-candidates", "seed.csv", "--include-russell", "--as-of", "2026-02-02")
     assert passed(document) == ["AAA", "BBB"]
-    assert "seed.csv: 1 rows left out, no symbol: Alight  Inc. (line 2)" in document["notes"]
+    assert "seed.csv: 1 row left out, no symbol: Alight  Inc. (line 2)" in document["notes"]
     assert any("russell_2000.csv has no date" in line for line in document["notes"])
     limited = told(
         capsys, "--seed-candidates", "seed.csv", "--include-russell", "--limit", "1", "--as-of", "2026-02-02"
