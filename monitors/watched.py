@@ -16,6 +16,7 @@ from engine.desk import MICRO
 from engine.errors import DataError
 from engine.events import Equity, Reason
 from engine.slab import ActionKind, Bars, Tape, Universe
+from feeds.symbols import SymbolIndex
 from monitors.book import Sessions
 from monitors.positions_file import CASH, Held
 from monitors.view import Account, Positions
@@ -36,9 +37,20 @@ class WatchedDesk:
     accounts = (ACCOUNT,)
 
     def __init__(self, universe: Universe, held: Sequence[Held]) -> None:
-        """Raises DataError for a symbol that is not in the universe."""
-        column = {symbol: s for s, symbol in enumerate(universe.symbols)}
-        missing = [one.symbol for one in held if one.symbol != CASH and one.symbol not in column]
+        """Raises DataError for a symbol that is not in the universe, however its share class is written."""
+        index = SymbolIndex(universe.symbols)
+        by_column: dict[int, Held] = {}
+        missing = []
+        for one in held:
+            if one.symbol == CASH:
+                continue
+            s = index.find(one.symbol)
+            if s is None:
+                missing.append(one.symbol)
+            elif s in by_column:
+                raise DataError(f"positions: {by_column[s].symbol} and {one.symbol} are one share")
+            else:
+                by_column[s] = one
         if missing:
             raise DataError(f"positions: the feed has no prices of {', '.join(missing[:5])}")
         self._symbols = universe.symbols
@@ -49,10 +61,7 @@ class WatchedDesk:
         self._told = np.zeros(n)  # shares, as the file has them
         self._told_cash_micro = sum(round(one.shares * MICRO) for one in held if one.symbol == CASH)
         self._cost_usd = np.full(n, math.nan)  # of all shares
-        for one in held:
-            if one.symbol == CASH:
-                continue
-            s = column[one.symbol]
+        for s, one in by_column.items():
             self._told[s], self._cost_usd[s] = one.shares, one.cost_usd
             if one.sector:
                 self._sectors[s] = sector_key(one.sector, "")

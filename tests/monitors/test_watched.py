@@ -19,6 +19,14 @@ def test_a_symbol_without_prices_is_refused():
         WatchedDesk(Universe(("AAA",)), [Held("ZZZ", 1.0, 1.0, "")])
 
 
+def test_a_share_class_is_found_however_it_is_written_and_only_once():
+    universe = Universe(("AAA", "BRK-B"))
+    desk = WatchedDesk(universe, [Held("BRK.B", 3.0, 30.0, "")])
+    assert desk.state()["told"].tolist() == [0.0, 3.0]
+    with pytest.raises(DataError, match=r"BRK\.B and BRK/B are one share"):
+        WatchedDesk(universe, [Held("BRK.B", 3.0, 30.0, ""), Held("BRK/B", 1.0, 1.0, "")])
+
+
 def session(desk, close, *actions, status=2):
     price = np.full((1, 1), close)
     rows = np.array(list(actions), ACTION_DTYPE)
