@@ -192,7 +192,7 @@ def test_ctrl_c_while_files_are_written_says_that_the_folder_is_not_whole(data, 
     assert replay(data, "--output-dir", "out") == 0
 
     def press(*_):
-        signal.raise_signal(signal.SIGINT)
+        raise KeyboardInterrupt
 
     monkeypatch.setattr("reports.tearsheet.write_tearsheet", press)
     assert replay(data, "--output-dir", "out") == 130

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from config.settings import Email, Monitor, Settings, Stream
+from config.settings import Email, Monitor, Monitoring, Settings, Stream
 from engine.clock import SystemClock
 from feeds.live import FeedStatus
 from monitors import heartbeat
@@ -61,7 +61,8 @@ class Watched:
     async def __aenter__(self):
         self.writer = writer_on(self.store)
         process = Process(self.settings, self.writer, self.clock, time.perf_counter())
-        self.task = asyncio.create_task(process.run(self.feed, plan(), "test", reload=None, once=False))
+        watching = plan(settings=Settings(monitoring=Monitoring(loop_lag_ms=None)))  # The machine may be busy
+        self.task = asyncio.create_task(process.run(self.feed, watching, "test", reload=None, once=False))
         self.feed.coming.put_nowait(rows(0, 1)[0])
         await self.until(lambda: self.seen() == ())
         return self
@@ -116,8 +117,7 @@ async def test_a_monitor_that_ends_is_missed(home):
 async def test_a_mail_server_that_stops_is_told_though_there_is_nothing_to_send(home):
     async with smtp_server() as server, Watched(home, server) as watched:
         server.plan = {"banner": "421 closed"}
-        await watched.until(lambda: any("no mail could be sent" in one for one in watched.seen()))
-        assert "421 closed" in watched.seen()[0]
+        await watched.until(lambda: any("no mail could be sent: 421 closed" in o for o in watched.seen()))
         server.plan = {}
         await watched.until(lambda: watched.seen() == ())
         assert not any(command.startswith("MAIL") for command in server.commands)
