@@ -7,7 +7,7 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-USAGE, INTERRUPTED = 2, 130
+USAGE = 2
 EXIT_CODES = (
     "Exit codes: 0 done, 1 failure, 2 wrong usage, 65 bad data, 69 optional package missing, "
     "70 internal error, 78 configuration error, 130 interrupted (what was finished is kept)."

@@ -15,9 +15,10 @@ from typing import Annotated, Any
 import typer
 
 from scripts import cli_alerts, cli_live, cli_universe
-from scripts.app import EXIT_CODES, GLOBALS, INTERRUPTED, USAGE, Globals, app
+from scripts.app import EXIT_CODES, GLOBALS, USAGE, Globals, app
 from scripts.arguments import left_empty, normalised, split_names
 from scripts.console import note, report_error, report_usage, start_logging
+from scripts.entry import INTERRUPTED
 from scripts.options import (
     Benchmark,
     Capital,
@@ -255,12 +256,7 @@ def notebook(
 
 
 # Importing them registers their commands
-__all__ = ["app", "cli_alerts", "cli_live", "cli_universe", "main", "run"]
-
-
-def main() -> int:
-    """Run the command line of this process and return the exit code."""
-    return run(sys.argv[1:])
+__all__ = ["app", "cli_alerts", "cli_live", "cli_universe", "run"]
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -305,7 +301,3 @@ def _message(error: typer.TyperException) -> str:
 
 def _program() -> str:
     return "smallcap" if Path(sys.argv[0]).stem == "smallcap" else "python main.py"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

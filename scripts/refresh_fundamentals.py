@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from config import load_settings
 from engine.counted import counted
-from scripts.app import INTERRUPTED
 from scripts.arguments import split_names
 from scripts.assembly import UsageError
 from scripts.console import FAILURE, note
+from scripts.entry import INTERRUPTED
 from scripts.interrupts import run_interruptible
 from scripts.progress import Progress
 from scripts.sources import read_symbols

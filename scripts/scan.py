@@ -17,10 +17,10 @@ from config import load_settings
 from engine.counted import counted
 from engine.errors import DataError
 from scripts import mail
-from scripts.app import INTERRUPTED
 from scripts.arguments import split_names
 from scripts.assembly import UsageError, day
 from scripts.console import FAILURE, note
+from scripts.entry import INTERRUPTED
 from scripts.interrupts import run_interruptible
 from scripts.progress import Progress
 

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 from config import load_settings
 from engine.counted import counted
 from engine.errors import ConfigError, DataError, SmallcapError
-from scripts.app import INTERRUPTED
 from scripts.console import FAILURE, note, report_error
+from scripts.entry import INTERRUPTED
 from scripts.interrupts import run_interruptible
 from scripts.progress import Progress
 from scripts.refresh_fundamentals import SEED, fundamentals_store, open_refresher

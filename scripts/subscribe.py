@@ -18,8 +18,8 @@ from monitors import bodies
 from monitors.curve import ClientKeys, load_client, make_keys
 from monitors.subscriber import Notice, Subscriber
 from monitors.wire import Message
-from scripts.app import INTERRUPTED
 from scripts.console import note, one_line
+from scripts.entry import INTERRUPTED
 from scripts.interrupts import run_interruptible
 
 

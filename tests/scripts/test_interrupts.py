@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from scripts.interrupts import run_interruptible
+from tests.scripts.foreground import FOREGROUND
 
 ROOT = Path(__file__).parents[2]
 WAIT_FOR_EVER = """
@@ -81,3 +82,26 @@ def test_a_signal_handler_of_the_work_is_still_called_while_it_winds_up():
 
     run_interruptible(work())
     assert called.is_set()
+
+
+CTRL_C_AT_THE_IMPORT_OF = """
+import signal, sys
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            signal.raise_signal(signal.SIGINT)
+
+sys.meta_path.insert(0, Finder())
+"""
+
+
+@pytest.mark.parametrize("module", ["scripts.cli", "typer", "scripts.backtest", "numpy"])
+def test_a_ctrl_c_while_the_program_is_loaded_is_code_130_without_a_traceback(tmp_path, module):
+    (tmp_path / "sitecustomize.py").write_text(CTRL_C_AT_THE_IMPORT_OF.format(module=module))
+    done = subprocess.run(
+        [*FOREGROUND, str(ROOT / "main.py"), "backtest"], cwd=tmp_path, capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)}, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 130
+    assert done.stderr in ("", "interrupted; nothing was kept\n")
