@@ -25,10 +25,9 @@ from monitors.episodes import OpenAlert
 from monitors.listing import Listing
 from monitors.silences import Silence
 from monitors.wording import clean, moment, number, span
-from scripts.store import store_dir
+from scripts.store import readable, store_dir
 from scripts.tables import console, print_line
 from storage import commands
-from storage.live import read_only
 
 DONE, FAILURE = 0, 1
 _UNITS = {"m": 60, "h": 3_600, "d": 86_400}
@@ -88,12 +87,12 @@ def acknowledge(store: Path, key: str) -> int:
 def silence(store: Path, rule: str, subject: str, duration: str, reason: str) -> int:
     """Mail nothing about a rule and subject for a while."""
     rule = _rule(rule)
+    known = {one.subject.lower() for one in _listing(store).alerts if rule in ("*", one.rule)}
     until_ns = time.time_ns() + _seconds(duration) * 1_000_000_000
     arguments = {"rule": rule, "subject": subject, "until_ns": str(until_ns), "reason": reason}
     _submit(store, "silence", arguments)
     silenced = _silenced(Silence(rule, subject, until_ns, reason))
     print_line(f"silenced: {silenced} until {moment(until_ns)}; it is recorded all the same")
-    known = {one.subject.lower() for one in _listing(store).alerts if rule in ("*", one.rule)}
     if subject.lower() not in ("*", *known):
         near = get_close_matches(subject.lower(), known, n=1, cutoff=0.5)
         hint = f"; did you mean {clean(near[0])}?" if near else ""
@@ -120,13 +119,12 @@ def check_heartbeat(store: Path) -> int:
 
 
 def _listing(store: Path) -> Listing:
-    with read_only(store) as connection:
+    with readable(store) as connection:
         return listing.load(connection)
 
 
 def _submit(store: Path, name: str, arguments: Mapping[str, str]) -> None:
-    with read_only(store):  # A command left in a folder that is no store would never be taken
-        pass
+    """Leave a command. The caller has read the store: what is none would never take it."""
     commands.submit(
         store, name, arguments, ts_ns=time.time_ns(), by=getpass.getuser(), token=secrets.token_hex(4)
     )

@@ -14,8 +14,9 @@ from monitors.writer import different
 from scripts import tables
 from scripts.live_assembly import assemble
 from scripts.progress import Progress
+from scripts.store import readable
 from storage import journal
-from storage.live import read_only, snapshots
+from storage.live import snapshots
 
 
 def replay_journal(path: Path, *, json: bool) -> int:
@@ -28,7 +29,7 @@ def replay_journal(path: Path, *, json: bool) -> int:
     began_s = time.perf_counter()
     core = LiveCore(assemble)
     kinds: Counter[str] = Counter()
-    with read_only(path) as connection:
+    with readable(path) as connection:
         n_rows = journal.newest_seq(connection)
         if n_rows == 0:
             raise DataError(f"{path}: its journal is empty")

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import getpass
 import secrets
+import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from config import Settings, load_settings
 from engine.errors import DataError
 from scripts import tables
 from storage import commands
-from storage.live import DATABASE
+from storage.live import DATABASE, read_only
 
 FOLDER = "live"  # under storage.data_dir
 
@@ -20,6 +23,16 @@ def store_dir(settings: Settings, given: Path | None = None) -> Path:
     """Return the folder of the store: the one given, else the settings'."""
     configured = settings.monitor.store_dir
     return given or (Path(configured) if configured else Path(settings.storage.data_dir) / FOLDER)
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[sqlite3.Connection]:
+    """Within, a connection that can only read a store. Raises DataError for what is none, or is damaged."""
+    with read_only(path) as connection:
+        try:
+            yield connection
+        except sqlite3.DatabaseError as error:
+            raise DataError(f"{path}: {error}; what to do: docs/runbook.md") from None
 
 
 def throw_kill_switch(

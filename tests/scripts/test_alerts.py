@@ -136,6 +136,20 @@ def test_a_folder_that_is_no_store_is_refused(tmp_path, capsys, words):
     assert not (tmp_path / "commands").exists()
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["alerts", "list", "--store"], ["alerts", "silence", "all", "--store"], ["monitor", "--replay-journal"]],
+)
+@pytest.mark.parametrize("content", ["hello", "hello" * 2_000, ""])
+def test_a_database_that_is_none_is_refused_in_one_line(tmp_path, capsys, words, content):
+    (tmp_path / "live.db").write_text(content)
+    assert run([*words, str(tmp_path)]) == 65
+    shown = capsys.readouterr()
+    assert shown.err.startswith(f"error: {tmp_path}: ")
+    assert (shown.err.count("\n"), shown.out) == (1, "")
+    assert not (tmp_path / "commands").exists()
+
+
 def test_check_says_whether_the_monitor_lives(store, capsys):
     assert alerts(store, "check") == 1
     assert "never run here" in capsys.readouterr().out
