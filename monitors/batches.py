@@ -143,8 +143,8 @@ class Encoder:
         ]
         held = np.empty((len(positions), 6), np.float64)
         numbers = held.view(np.int64)
-        numbers[:, 0] = [self._symbol_of[symbol] for symbol in positions.symbol]
-        numbers[:, 1] = [self._strategy_of[strategy] for strategy in positions.strategy]
+        numbers[:, 0] = list(map(self._symbol_of.__getitem__, positions.symbol))
+        numbers[:, 1] = list(map(self._strategy_of.__getitem__, positions.strategy))
         held[:, 2], held[:, 3] = positions.quantity, positions.cost_usd
         held[:, 4], held[:, 5] = positions.mark_usd, np.where(positions.has_stop, positions.stop_usd, np.nan)
         return (

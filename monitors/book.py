@@ -7,7 +7,7 @@ moment, and remembers in which session every symbol had its newest bar.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brokers.desk import Desk
-from engine.desk import MICRO
+from engine.desk import HELD, MICRO
 from engine.events import CashFlows, Fills, Reason
 from engine.slab import ActionKind, Bars, Universe
 from monitors.view import Account, AccountState, Positions, Profits
@@ -47,7 +47,7 @@ class Sessions:
         a half day. Until then nobody is missing.
         """
         ts_ns = int(bars.ts[0])
-        moment = datetime.fromtimestamp(ts_ns // 10**9, UTC).astimezone(_NEW_YORK)
+        moment = datetime.fromtimestamp(ts_ns // 10**9, _NEW_YORK)
         first = moment.date().isoformat() != self.name
         if first:
             self.name = moment.date().isoformat()
@@ -66,7 +66,7 @@ class Sessions:
 
     def expected(self) -> NDArray[np.bool_]:
         """Return which symbols should have a bar in this session: those that had one lately."""
-        return (self._last > 0) & (self._last >= self.count - EXPECTED_SESSIONS)
+        return self._last >= max(self.count - EXPECTED_SESSIONS, 1)
 
     def state(self) -> dict[str, Any]:
         return {
@@ -118,10 +118,9 @@ class DeskBook:
         ]
         self._units = MICRO if desk.config.fractional_shares else 1
         self._cash_micro = np.zeros(len(universe), np.int64)
-        self._is_traded = np.zeros(len(universe), np.bool_)  # whether the symbol ever had a fill
-        self._traded: Int = np.empty(0, np.int64)  # those symbols, ascending
-        self._traded_names: tuple[str, ...] = ()
-        self._may_be_held = np.ones(len(universe), np.bool_)  # of the others there is no lot
+        self._is_traded = np.zeros(
+            len(universe), np.bool_
+        )  # whether the symbol ever had a fill, or a lot by another name
 
     def take(self, bars: Bars, events: Iterable[object]) -> None:
         """Add the money of a row's fills and cash flows; a renamed symbol takes its money along."""
@@ -131,14 +130,13 @@ class DeskBook:
             old, new = int(action["symbol"]), int(action["value"])
             self._cash_micro[new] += self._cash_micro[old]
             self._cash_micro[old] = 0
-            self._note(np.array([new]))
+            self._is_traded[new] = True
         for event in events:
             if isinstance(event, Fills):
                 rows = event.rows
                 paid = -rows["side"] * rows["value_micro"] - rows["fee_micro"]
-                for symbol, amount in zip(rows["symbol"].tolist(), paid.tolist(), strict=True):
-                    self._cash_micro[symbol] += amount
-                self._note(rows["symbol"])
+                np.add.at(self._cash_micro, rows["symbol"], paid)
+                self._is_traded[rows["symbol"]] = True
             elif isinstance(event, CashFlows):
                 rows = event.rows[event.rows["symbol"] >= 0]
                 np.add.at(self._cash_micro, rows["symbol"], rows["amount_micro"])
@@ -151,9 +149,9 @@ class DeskBook:
         quantity, stop = lots["quantity"][at], lots["stop"][at]
         named = columns.tolist()
         positions = Positions(
-            [self._symbols[s] for s in named],
-            [self._strategies[strategy] for strategy in lots["strategy"][at].tolist()],
-            [self._sectors[s] for s in named],
+            list(map(self._symbols.__getitem__, named)),
+            list(map(self._strategies.__getitem__, lots["strategy"][at].tolist())),
+            list(map(self._sectors.__getitem__, named)),
             quantity / self._units,
             lots["cost"][at] / MICRO * (quantity / lots["bought"][at]),
             lots["mark"][at],
@@ -165,7 +163,8 @@ class DeskBook:
         value = positions.value_micro
         profit = self._cash_micro.copy()
         np.add.at(profit, columns, np.where(np.isnan(value), 0.0, value).astype(np.int64))
-        return positions, Profits(self._traded_names, profit[self._traded])
+        (traded,) = self._is_traded.nonzero()
+        return positions, Profits(self._symbols, traded, profit[traded])
 
     def flow_micro(self) -> int:
         return 0
@@ -187,27 +186,16 @@ class DeskBook:
         self._desk.bar_entries(reason)
 
     def state(self) -> dict[str, Any]:
-        return {"cash_micro": self._cash_micro.copy(), "traded": self._traded.copy()}
+        return {"cash_micro": self._cash_micro.copy(), "traded": np.flatnonzero(self._is_traded)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self._cash_micro[:] = state["cash_micro"]
-        self._is_traded[:], self._traded, self._traded_names = False, np.empty(0, np.int64), ()
-        self._note(np.array(state["traded"], np.int64))
-        self._may_be_held[:] = True
-
-    def _note(self, symbols: Int) -> None:
-        """Remember symbols that had fills, and those that lots were renamed to."""
-        self._may_be_held[symbols] = True
-        if not self._is_traded[symbols].all():
-            self._is_traded[symbols] = True
-            self._traded = np.flatnonzero(self._is_traded)
-            self._traded_names = tuple([self._symbols[s] for s in self._traded.tolist()])
+        self._is_traded[:] = False
+        self._is_traded[state["traded"]] = True
 
     def _held(self) -> tuple[Int, Int]:
-        """Return account and symbol of each lot. Looking at every place would be slow."""
-        among = np.flatnonzero(self._may_be_held)
-        accounts, found = np.nonzero(self._desk.book.lots["quantity"][:, among])
-        columns = among[found]
-        self._may_be_held[:] = False
-        self._may_be_held[columns] = True
-        return accounts, columns
+        """Return account and symbol of each lot, in that order."""
+        held = self._desk.book.sets[HELD]
+        bits = np.unpackbits(held.view(np.uint8), bitorder="little")
+        (places,) = bits.view(np.bool_).nonzero()
+        return np.divmod(places, 64 * held.shape[1])

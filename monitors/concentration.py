@@ -7,6 +7,7 @@ size: it makes no room for a long one.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from math import nan
 
@@ -68,14 +69,11 @@ def name_readings(
     totals = _totals(view.positions.symbol, view.positions.values_micro)
     equity_micro = float(view.equity_micro or 0)
     whole = equity_micro if equity_micro > 0.0 else nan
-    shares = {symbol: total / whole for symbol, total in totals.items()}
-    heavy = [symbol for symbol, of_equity in shares.items() if not of_equity <= clear]
-    heavy += [
-        symbol for rule, symbol in watched if rule == "single_name" and shares.get(symbol, nan) <= clear
-    ]
+    heavy = {symbol for symbol, total in totals.items() if not total / whole <= clear}
+    heavy.update(symbol for rule, symbol in watched if rule == "single_name" and symbol in totals)
     for symbol in sorted(heavy):
         yield Reading(
-            "single_name", symbol, shares[symbol], levels, severities,
+            "single_name", symbol, totals[symbol] / whole, levels, severities,
             clear_gap=monitoring.single_name_clear,
             inclusive=False,
             positions=_largest(view, view.positions.symbol, symbol),
@@ -88,9 +86,9 @@ def share(value_micro: float, equity_micro: int | None) -> float:
 
 
 def _totals(names: Sequence[str], values_micro: Sequence[float]) -> dict[str, float]:
-    totals: dict[str, float] = {}
+    totals: dict[str, float] = defaultdict(float)
     for name, value in zip(names, values_micro, strict=True):
-        totals[name] = totals.get(name, 0.0) + abs(value)
+        totals[name] += abs(value)
     return totals
 
 

@@ -42,6 +42,7 @@ from monitors.view import Condition, FeedState, PortfolioView
 from storage.commands import Command
 
 COMMANDS_REMEMBERED = 256
+_UNKNOWN, _BEAR = int(MarketBit.UNKNOWN), int(MarketBit.BEAR)
 _KINDS = (Bars, Signals, Orders, Fills, Rejections, CashFlows, Trades, RiskEvents, Equity)
 _FEED_STATES: Mapping[str, FeedState] = {
     "connected": "connected", "recovered": "connected", "stale": "stale", "down": "down",
@@ -274,7 +275,8 @@ class LiveCore:
         expected = sessions.expected()
         missing: tuple[str, ...] = ()
         if sessions.complete:
-            missing = tuple(symbols[s] for s in np.flatnonzero(expected & (sessions.missed() > 0)).tolist())
+            (absent,) = (expected & (sessions.missed() > 0)).nonzero()
+            missing = tuple(map(symbols.__getitem__, absent.tolist()))
         cash, equity = book.money_micro()
         positions, profits_micro = book.holdings(sessions)
         return PortfolioView(
@@ -328,9 +330,9 @@ def run_inline(coroutine: Coroutine[Any, Any, None]) -> None:
 
 
 def _regime(bits: int) -> str:
-    if bits & MarketBit.UNKNOWN:
+    if bits & _UNKNOWN:
         return ""
-    return "bear" if bits & MarketBit.BEAR else "bull"
+    return "bear" if bits & _BEAR else "bull"
 
 
 def _digest(events: Sequence[object], transitions: Sequence[Transition]) -> bytes:

@@ -81,7 +81,7 @@ class DrawdownTracker:
 
     def contributors(self, profits_micro: Mapping[str, int]) -> tuple[Contribution, ...]:
         """Return the symbols that lost most since the peak, worst first; those that gained are left out."""
-        before = self._profits_at_peak
+        before = dict(self._profits_at_peak.items())
         lost = [
             (profit - before.get(symbol, 0), symbol)
             for symbol, profit in profits_micro.items()

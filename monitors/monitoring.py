@@ -34,6 +34,10 @@ class Monitors:
         self._risk = settings.risk_management
         self._monitoring = settings.monitoring
         self._levels = drawdown_levels(settings.monitoring)
+        n_warnings = max(len(settings.monitoring.drawdown_levels) - 1, 1)
+        self._severities: tuple[Severity, ...] = tuple(
+            "warning" if i < n_warnings else "critical" for i in range(len(self._levels))
+        )
         self._drawdown = DrawdownTracker()
         self._regime = ""
         self._now_ns = 0
@@ -107,13 +111,9 @@ class Monitors:
         yield from stale_name_readings(view, watched, self._monitoring)
 
     def _drawdown_reading(self, view: PortfolioView) -> Reading:
-        n_named = len(self._monitoring.drawdown_levels)
-        severities: list[Severity] = [
-            "critical" if i >= n_named - 1 and i > 0 else "warning" for i in range(len(self._levels))
-        ]
         return Reading(
             "drawdown", SUBJECT, nan if view.equity_micro is None else self._drawdown.value,
-            self._levels, tuple(severities),
+            self._levels, self._severities,
             clear_gap=self._monitoring.drawdown_clear,
             detail="" if view.equity_micro is not None else "equity is unknown",
         )  # fmt: skip

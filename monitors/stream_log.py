@@ -119,11 +119,12 @@ def append(
         newest_seq[batch.family] += batch.count
         values = (seq, batch.family, family_seq, batch.count, batch.ts_ns, batch.bodies, journal_seq)
         row = StreamRow(*values, seal(*values))
-        connection.execute(f"INSERT INTO stream ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
-        if row.last_family_seq > kept[batch.family]:
-            _forget(connection, row, kept[batch.family])
         rows.append(row)
         seq += batch.count
+    connection.executemany(f"INSERT INTO stream ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+    for row in rows:
+        if row.last_family_seq > kept[row.family]:
+            _forget(connection, row, kept[row.family])
     return rows
 
 

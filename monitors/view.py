@@ -7,7 +7,7 @@ are float64 dollars. What is not known is None or NaN, and the monitors treat th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import nan
@@ -99,23 +99,30 @@ class Positions:
 
 
 class Profits(Mapping[str, int]):
-    """Micro-dollars by symbol. Looked at when there is an alert about them, so made of its arrays then."""
+    """Micro-dollars by symbol. Looked at when there is an alert about them, so made of its arrays then.
 
-    def __init__(self, symbols: Sequence[str], micro: Int) -> None:
-        self._symbols, self._micro = symbols, micro
+    columns: of the symbols that have any; micro: theirs.
+    """
+
+    def __init__(self, symbols: Sequence[str], columns: Int, micro: Int) -> None:
+        self._symbols, self._columns, self._micro = symbols, columns, micro
 
     @cached_property
     def _by_symbol(self) -> dict[str, int]:
-        return dict(zip(self._symbols, self._micro.tolist(), strict=True))
+        names = map(self._symbols.__getitem__, self._columns.tolist())
+        return dict(zip(names, self._micro.tolist(), strict=True))
 
     def __getitem__(self, symbol: str) -> int:
         return self._by_symbol[symbol]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._symbols)
+        return iter(self._by_symbol)
 
     def __len__(self) -> int:
-        return len(self._symbols)
+        return len(self._micro)
+
+    def items(self) -> ItemsView[str, int]:
+        return self._by_symbol.items()
 
 
 NO_POSITIONS = Positions.of(())

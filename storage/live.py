@@ -36,6 +36,7 @@ DATABASE, MARK, LOCK = "live.db", "high-water", "lock"
 VERSION = 2  # of the tables; raise with every change of a schema, and migrate in `upgrade`
 SNAPSHOTS_KEPT, SNAPSHOTS_SPREAD = 2, 8
 SYNC_COMMITS, CHECKPOINT_COMMITS = 16, 256
+IDLE_CHECKPOINT_COMMITS = 32  # A commit takes half as long again while the log grows
 WAL_BYTES_MAX = 64 * 2**20
 _BUSY_S = 2.0  # a command of another process is writing
 
@@ -165,7 +166,7 @@ class LiveStore:
         try:
             if idle or self._commits % SYNC_COMMITS == 0:
                 self._mark.sync()
-            if self._commits >= CHECKPOINT_COMMITS:
+            if self._commits >= (IDLE_CHECKPOINT_COMMITS if idle else CHECKPOINT_COMMITS):
                 self._commits = 0
                 self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         except (sqlite3.Error, OSError) as error:

@@ -43,8 +43,9 @@ def test_a_value_is_whole_micro_dollars_and_unknown_where_no_ledger_could_hold_i
 
 
 def test_profits_read_like_a_dictionary():
-    profits = Profits(("A", "B"), np.array([5, -7]))
+    profits = Profits(("A", "X", "B"), np.array([0, 2]), np.array([5, -7]))
     assert dict(profits) == {"A": 5, "B": -7}
+    assert dict(profits.items()) == {"A": 5, "B": -7}
     assert profits["B"] == -7
     assert profits.get("C", 0) == 0
     assert all(type(amount) is int for amount in profits.values())

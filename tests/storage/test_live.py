@@ -13,7 +13,16 @@ from engine import snapshot
 from engine.errors import ConfigError, DataError
 from storage import journal
 from storage.journal import JournalDamaged
-from storage.live import DATABASE, MARK, Schema, StoreFailed, open_store, read_only
+from storage.live import (
+    CHECKPOINT_COMMITS,
+    DATABASE,
+    IDLE_CHECKPOINT_COMMITS,
+    MARK,
+    Schema,
+    StoreFailed,
+    open_store,
+    read_only,
+)
 
 ROOT = Path(__file__).parents[2]
 NOTES = Schema(("CREATE TABLE IF NOT EXISTS notes (text TEXT NOT NULL)",))
@@ -290,4 +299,20 @@ def test_a_running_store_can_be_read(home):
         assert journal.verify(connection) == store.head
         with pytest.raises(sqlite3.OperationalError):
             connection.execute("DELETE FROM journal")
+    store.close()
+
+
+@pytest.mark.parametrize(("idle", "every"), [(True, IDLE_CHECKPOINT_COMMITS), (False, CHECKPOINT_COMMITS)])
+def test_the_log_is_written_over_from_the_beginning_sooner_where_nobody_waits(home, idle, every):
+    store = open_store(home, NOTES)
+    log = home / f"{DATABASE}-wal"
+    grown = []
+    for _ in range(every + 4):
+        before = log.stat().st_size
+        with store.transaction():
+            store.append("row", 1_000, bytes(5_000), b"done")
+        grown.append(log.stat().st_size > before)
+        store.maintain(idle=idle)
+    assert all(grown[: every - 1])  # Opening was a commit too
+    assert not any(grown[every:])
     store.close()
