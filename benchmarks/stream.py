@@ -6,8 +6,10 @@
 
 Latency: 2,000 symbols per row, all four strategies, desk and monitors, through the monitor's writer: journal
 and stream log are on the disk (synchronous=FULL) before anything is sent. Rows come at a pace, as they do
-live. The clock starts with the row in hand; `published`: its last signal was given to ZeroMQ; `received`: a
-subscriber in another process has the signal, each counted. TMPDIR names the disk.
+live, and once more without pauses, which leaves the caches what they hold. The clock starts with the row in
+hand; `published`: its last signal was given to ZeroMQ; `received`: a subscriber in another process has the
+signal, each counted. `disk`: as many bytes as a row's commit, written and synced by themselves, is the floor
+under every stage. TMPDIR names the disk.
 
 Fan-out: signals at a rate, committed a hundred at a time, to subscribers with the queues of
 `monitors.subscriber` that only count. What ZeroMQ drops for one that is too slow is a loss here; a real one
@@ -50,7 +52,7 @@ from monitors.stream_log import StreamRow
 from monitors.subscriber import QUEUE_PACKETS, SOCKET_BYTES
 from monitors.writer import SCHEMA, Writer
 from scripts.live_assembly import MonitorRequest, assemble, make_plan
-from storage.live import LiveStore, open_store, read_only
+from storage.live import DATABASE, IDLE_CHECKPOINT_COMMITS, LiveStore, open_store, read_only
 from strategies import registry
 
 FULL: dict[str, Any] = {
@@ -77,6 +79,7 @@ async def latency(symbols: int, warm_up: int, rows: int, pace_s: float) -> dict[
         writer.take(make_plan(MonitorRequest(), Settings(), universe), Readings(0))
         for row in range(warm_up):
             writer.take(*_input(bars, row))
+        row_bytes = Path(folder, "store", f"{DATABASE}-wal").stat().st_size // warm_up
         async with _publishing(store, writer.bars_of) as publisher:
             receiver = _start(_receive_signals, there, publisher.address)
             await _answer(here)
@@ -90,6 +93,7 @@ async def latency(symbols: int, warm_up: int, rows: int, pace_s: float) -> dict[
             received = await _answer(here)
             receiver.join()
             gc.unfreeze()
+        disk = await _disk_alone(Path(folder, "floor"), row_bytes, rows, pace_s)
     with_signals = [entry for entry in told if entry["signals"]]
     arrivals = [
         received[number] - entry["start"]
@@ -101,8 +105,24 @@ async def latency(symbols: int, warm_up: int, rows: int, pace_s: float) -> dict[
         "symbols": symbols,
         "rows_with_signals": len(with_signals),
         "signals": len(arrivals),
-        "ms": ms | {"received": _percentiles(arrivals)},
+        "row_bytes": row_bytes,
+        "pace_s": pace_s,
+        "ms": {"disk": _percentiles(disk), **ms, "received": _percentiles(arrivals)},
     }
+
+
+async def _disk_alone(path: Path, n_bytes: int, rows: int, pace_s: float) -> list[float]:
+    """Return the seconds that it takes to write and sync so many bytes, over old ones as the log is."""
+    data = os.urandom(n_bytes)
+    taken = []
+    with path.open("wb", buffering=0) as file:
+        for i in range(IDLE_CHECKPOINT_COMMITS + rows):
+            start = time.monotonic()
+            os.pwrite(file.fileno(), data, i % IDLE_CHECKPOINT_COMMITS * n_bytes)
+            os.fdatasync(file.fileno())
+            taken.append(time.monotonic() - start)
+            await asyncio.sleep(pace_s)
+    return taken[IDLE_CHECKPOINT_COMMITS:]
 
 
 def _input(bars: Bars, row: int) -> tuple[LiveRow, Readings]:
@@ -267,8 +287,13 @@ def measure(*, small: bool = False) -> dict[str, Any]:
         fans.append(asyncio.run(fan_out(rate, size["seconds"], size["subscribers"])))
         if fans[-1]["lost"] == 0:
             break
+    paced, at_once = (
+        asyncio.run(latency(size["symbols"], size["warm_up"], size["rows"], pace_s))
+        for pace_s in (size["pace_s"], 0.0)
+    )
     return {
-        "latency": asyncio.run(latency(size["symbols"], size["warm_up"], size["rows"], size["pace_s"])),
+        "latency": paced,
+        "latency_without_pauses": at_once,
         "fan_out": fans,
         "load_before": os.getloadavg()[0],
         "machine": machine.describe(),
@@ -285,13 +310,14 @@ def main(arguments: list[str] | None = None) -> int:
     if options.json:
         print(json.dumps(report))
         return 0
-    told = report["latency"]
-    print(
-        f"{told['symbols']:,} symbols, {told['rows_with_signals']} rows with {told['signals']:,} signals; ms"
-    )
-    print(f"{'':12}{'p50':>9}{'p90':>9}{'p99':>9}")
-    for stage, figures in told["ms"].items():
-        print(f"{stage:12}" + "".join(f"{figures[name]:>9.2f}" for name in ("p50", "p90", "p99")))
+    for told in (report["latency"], report["latency_without_pauses"]):
+        print(
+            f"{told['symbols']:,} symbols, {told['rows_with_signals']} rows with {told['signals']:,} signals,"
+            f" {told['row_bytes']:,} bytes each, {told['pace_s'] * 1e3:g} ms apart; ms"
+        )
+        print(f"{'':12}{'p50':>9}{'p90':>9}{'p99':>9}")
+        for stage, figures in told["ms"].items():
+            print(f"{stage:12}" + "".join(f"{figures[name]:>9.2f}" for name in ("p50", "p90", "p99")))
     for fan in report["fan_out"]:
         print(
             f"{fan['sent_per_s']:,} messages/s to {fan['subscribers']} subscribers:"

@@ -118,9 +118,8 @@ class DeskBook:
         ]
         self._units = MICRO if desk.config.fractional_shares else 1
         self._cash_micro = np.zeros(len(universe), np.int64)
-        self._is_traded = np.zeros(
-            len(universe), np.bool_
-        )  # whether the symbol ever had a fill, or a lot by another name
+        # Whether the symbol ever had a fill, or a lot that was renamed to it
+        self._is_traded = np.zeros(len(universe), np.bool_)
 
     def take(self, bars: Bars, events: Iterable[object]) -> None:
         """Add the money of a row's fills and cash flows; a renamed symbol takes its money along."""

@@ -124,7 +124,7 @@ def _row_parts(row: LiveRow) -> _RowParts:
         int(bars.ts[0]),
         row.source,
         row.backfilled,
-        b"".join([np.ascontiguousarray(getattr(bars, name)) for name in _PRICES]),
+        b"".join([np.ascontiguousarray(getattr(bars, name)).data for name in _PRICES]),
         bars.benchmark.tobytes(),
         bars.actions.tobytes(),
     )

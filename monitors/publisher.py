@@ -269,7 +269,7 @@ class Publisher:
     def _read_subscriptions(self) -> None:
         """Note what is subscribed to. Called after each send too: ZeroMQ signals its descriptor only once."""
         for _ in range(1_000):
-            if not self._pub.get(zmq.EVENTS) & zmq.POLLIN:
+            if not int(self._pub.get(zmq.EVENTS)) & zmq.POLLIN:
                 return
             frame = self._pub.recv(zmq.DONTWAIT)
             topic = frame[1:].decode("ascii", "replace")
