@@ -45,12 +45,7 @@ class HttpServer:
     def __init__(
         self, address: str, answer: Callable[[Request], Awaitable[Response]], *, public: bool = False
     ) -> None:
-        self._host, self.port = _split_address(address)
-        if not public and not is_loopback(self._host):
-            raise ConfigError(
-                f"monitor.http_address: {address} can be reached from elsewhere; use 127.0.0.1, or set"
-                " monitor.http_public"
-            )
+        self._host, self.port = checked_address(address, public=public)
         self._answer = answer
         self._open = 0
 
@@ -133,8 +128,15 @@ def is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
-def _split_address(address: str) -> tuple[str, int]:
+def checked_address(address: str, *, public: bool) -> tuple[str, int]:
+    """Return host and port. Raises ConfigError for an address that others can reach, unless `public`."""
     host, colon, port = address.rpartition(":")
     if not (colon and host and port.isdecimal() and int(port) < 65_536):
         raise ConfigError(f"monitor.http_address must be HOST:PORT, was {address!r}")
-    return host.strip("[]"), int(port)
+    host = host.strip("[]")
+    if not public and not is_loopback(host):
+        raise ConfigError(
+            f"monitor.http_address: {address} can be reached from elsewhere; use 127.0.0.1, or set"
+            " monitor.http_public"
+        )
+    return host, int(port)

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -45,6 +45,9 @@ from scripts.store_verify import verify_store
 from storage.journal import JournalDamaged
 from storage.live import open_store, read_only
 
+if TYPE_CHECKING:
+    from monitors.curve import ServerKeys
+
 HALT_LOOK_S = 0.02  # between two looks whether the kill switch is on the disk
 RELAY_STEP_TIMEOUTS = 10  # mails that one step may send one after the other, each at its slowest
 
@@ -71,6 +74,11 @@ def run_monitor(
     else:
         start_json_log(secrets_of(settings), verbose=verbose)
     clock = SystemClock()
+    # What is read is read first: a mistake in it leaves no store behind, and waits for no compiler
+    feed, source = open_live_feed(request, settings, clock)
+    plan = make_plan(request, settings, feed.universe)
+    keys = _checked_doors(settings)
+    known = compiled_kernels()
     store = open_store(store_dir(settings, request.store), SCHEMA)
     halts: deque[str] = deque()
     before = signal.signal(signal.SIGUSR1, lambda *_: halts.append("signal SIGUSR1"))
@@ -81,14 +89,11 @@ def run_monitor(
             store, LiveCore(assemble), snapshot_inputs=settings.monitor.snapshot_inputs,
             rows_kept=settings.monitor.journal_rows_kept,
         )  # fmt: skip
-        known = compiled_kernels()
         with telling_of_compilation(known):
-            feed, source = open_live_feed(request, settings, clock)
-            plan = make_plan(request, settings, feed.universe)
-            n_recovered = writer.recover()
-            _require_same_universe(writer, plan)
             warm_up(plan, first=known == 0)
-        process = Process(settings, writer, clock, began_s, halts)
+            n_recovered = writer.recover()
+        _require_same_universe(writer, plan)
+        process = Process(settings, writer, clock, began_s, halts, keys)
 
         def reload() -> Plan:
             process.new_settings = load_settings(settings_path, defaults_path, force=True)
@@ -106,6 +111,21 @@ def run_monitor(
     return 0
 
 
+def _checked_doors(settings: Settings) -> ServerKeys | None:
+    """Check the addresses that the settings open; return the stream's keys, None: not encrypted."""
+    from monitors.curve import load_server, require_protection
+    from monitors.http import checked_address
+
+    stream, monitor, keys = settings.stream, settings.monitor, None
+    if monitor.http_address is not None:
+        checked_address(monitor.http_address, public=monitor.http_public)
+    if stream.address is not None:
+        if stream.key_file is not None:
+            keys = load_server(Path(stream.key_file), Path(stream.clients_dir or ""))
+        require_protection(stream.address, keys)
+    return keys
+
+
 class Process:
     """The daemon with all that hangs off it, as the settings want it."""
 
@@ -116,12 +136,14 @@ class Process:
         clock: Clock,
         began_s: float,
         halts: deque[str] | None = None,  # who wants all entries stopped: a signal handler adds to it
+        keys: ServerKeys | None = None,  # of the stream; None: it is not encrypted
     ) -> None:
         self._settings = self.new_settings = settings
         self._writer = writer
         self._clock = clock
         self._began_s = began_s
         self._halts = halts
+        self._keys = keys
         self._health = Health(clock, settings.monitor.feed_dead_seconds)
         self._publisher: Any = None
         self._relay: Relay | None = None
@@ -176,18 +198,20 @@ class Process:
         stream = self._settings.stream
         if stream.address is None:
             return
-        from monitors import curve
         from monitors.publisher import Publisher
 
-        keys = None
-        if stream.key_file is not None:
-            keys = curve.load_server(Path(stream.key_file), Path(stream.clients_dir or ""))
         store = self._writer.store
         with store.transaction() as connection:
             identity = stream_log.open_epoch(connection, new_stream=os.urandom(8).hex())
         reading = stack.enter_context(read_only(store.directory))
         publisher = Publisher(
-            stream.address, stream.replay_port, reading, identity, self._writer.bars_of, self._clock, keys
+            stream.address,
+            stream.replay_port,
+            reading,
+            identity,
+            self._writer.bars_of,
+            self._clock,
+            self._keys,
         )
         self._publisher = parts.publisher = await stack.enter_async_context(publisher)
         parts.off_path["publisher"] = publisher.run

@@ -212,9 +212,10 @@ def test_positions_changed_by_hand_are_read_again_and_are_neither_profit_nor_los
         (["--replay-journal", "nowhere"], 65, "no such store"),
     ],
 )
-def test_a_mistake_is_one_line_and_the_right_code(home, options, code, said, capsys):
-    assert run(["monitor", *options]) == code
+def test_a_mistake_is_one_line_and_the_right_code_and_leaves_no_store(home, options, code, said, capsys):
+    assert run(["monitor", "--store", "store", *options]) == code
     assert said in capsys.readouterr().err
+    assert not (home / "store").exists()
 
 
 def test_a_kill_switch_without_a_store_is_told(home, capsys):
@@ -285,10 +286,20 @@ def test_a_service_is_started_watched_reloaded_and_stopped(home, data):
     [
         ({"TS_MONITOR__HTTP_ADDRESS": "0.0.0.0:0"}, "http_public"),
         ({"TS_STREAM__ADDRESS": "tcp://0.0.0.0:5556"}, "stream"),
+        (
+            {
+                "TS_STREAM__ADDRESS": "tcp://127.0.0.1:5556",
+                "TS_STREAM__KEY_FILE": "no.key_secret",
+                "TS_STREAM__CLIENTS_DIR": "clients",
+            },
+            "no.key_secret",
+        ),
     ],
 )
 def test_an_open_door_is_refused_before_anything_listens(home, data, environment, named, monkeypatch, capsys):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr("scripts.monitor.warm_up", None)  # No kernel is waited for
     assert monitor(data, "--force-config-reload") == 78
     assert named in capsys.readouterr().err
+    assert not (home / "store").exists()
