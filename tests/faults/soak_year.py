@@ -138,11 +138,14 @@ def test_a_year_of_minutes_leaves_memory_files_and_tasks_flat(tmp_path):
     store.close()
     half = feed.samples[len(feed.samples) // 2 :]
     growth = half[-1][1] - half[0][1]
+    quarters = np.array_split(np.array(feed.samples), 4)
+    slopes = [np.polyfit(quarter[:, 0] / 1_000, quarter[:, 1], 1)[0] for quarter in quarters]
     print(
         f"soak: {N_ROWS} rows of {N_SYMBOLS} symbols in {seconds:.0f} s, {health.counts['alerts']} alerts,"
         f" {sum(heard.values())} messages heard, {len(scrapes)} scrapes;"
         f" second half: {growth:+.1f} MiB of {half[-1][1]:.0f}, log {log_bytes / 2**20:.1f} MiB,"
-        f" files {half[0][2]} -> {half[-1][2]}, tasks {half[0][3]} -> {half[-1][3]}"
+        f" files {half[0][2]} -> {half[-1][2]}, tasks {half[0][3]} -> {half[-1][3]};"
+        f" MiB per 1,000 rows, by quarter: {', '.join(f'{slope:+.3f}' for slope in slopes)}"
     )
     assert set(scrapes) == {200}
     assert heard["bar"] > 0.9 * N_SYMBOLS * N_ROWS

@@ -22,7 +22,7 @@ ASKED_BEFORE_IT_LISTENED = -15
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler"),
-    pytest.mark.timeout(7_200 if ALL else 300),
+    pytest.mark.timeout(7_200 if ALL else 900),
 ]
 
 

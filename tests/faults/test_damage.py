@@ -26,7 +26,7 @@ SAID = ("stream", "stream_identity", "stream_kept", "outbox", "mail", "mail_row"
 N_DAMAGES = 10_000 if ALL else 80
 LOG = f"{DATABASE}-wal"
 
-pytestmark = pytest.mark.timeout(7_200 if ALL else 300)
+pytestmark = pytest.mark.timeout(7_200 if ALL else 900)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import numpy as np
 from engine.clock import ManualClock
 from feeds.live import FeedEvent, FeedStatus, LiveFeed, LiveRow
 
-DEADLINE_S = 240.0  # of real time
+DEADLINE_S = 600.0  # of real time
 
 
 def utc_ns(moment: str) -> int:

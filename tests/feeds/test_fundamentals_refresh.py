@@ -194,7 +194,7 @@ async def test_a_run_that_is_cancelled_keeps_what_it_has_and_the_next_goes_on_th
     outcome = Outcome()
     async with world.open() as refresher:
         task = asyncio.create_task(refresher.refresh(["AAA", "BBB", "CCC", "DDD"], outcome))
-        await asyncio.wait_for(stopped_at.wait(), 100)
+        await asyncio.wait_for(stopped_at.wait(), 600)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

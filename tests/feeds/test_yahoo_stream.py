@@ -61,7 +61,7 @@ async def streaming(
 
 async def heard(driver: Driver, stream: Stream) -> None:
     """Wait in real time until the client is connected."""
-    async with asyncio.timeout(100):
+    async with asyncio.timeout(600):
         while stream.behave is None and not stream.connected:
             await asyncio.sleep(0.002)
 

@@ -35,7 +35,7 @@ def main(address: str, key: str, server: str, n_subscribers: int, n_messages: in
     print(json.dumps({"connected": n_subscribers}), flush=True)
     delivered, first_s, spread_s = 0, {}, []
     while delivered < n_subscribers * n_messages:
-        ready = poller.poll(10_000)
+        ready = poller.poll(120_000)
         if not ready:
             break
         for sub, _ in ready:

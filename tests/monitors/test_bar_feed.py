@@ -18,6 +18,7 @@ from feeds.live import FeedEvent, FeedStatus, LiveRow
 from monitors import bar_feed, stream_log
 from monitors.bar_feed import BarFeed
 from tests.monitors.live_stream import TS, Store, publishing
+from tests.ports import free_port
 
 
 class Prices(Store):
@@ -75,7 +76,7 @@ async def following(store: Prices, address: str, after_ts_ns: int = 0) -> AsyncI
 
 
 async def until(events: list[FeedEvent], n_rows: int = 0, kind: str = "") -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(600):
         while len(rows(events)) < n_rows or (kind and kind not in kinds(events)):
             await asyncio.sleep(0.01)
 
@@ -125,9 +126,10 @@ async def test_a_row_in_which_a_symbol_has_no_bar_is_whole_with_the_next_one(sto
 
 
 async def test_a_publisher_that_restarts_leaves_no_gap(store: Prices) -> None:
+    address, replay_port = f"tcp://127.0.0.1:{free_port()}", free_port()
     async with contextlib.AsyncExitStack() as before:
-        publisher = await before.enter_async_context(publishing(store))
-        address, replay_port = publisher.address, publisher.replay_port
+        publishes = publishing(store, address=address, replay_port=replay_port)
+        publisher = await before.enter_async_context(publishes)
         async with following(store, address) as events:
             await until(events, kind="connected")
             store.row()

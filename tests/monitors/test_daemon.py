@@ -26,7 +26,7 @@ from storage.journal import JournalDamaged
 from storage.live import StoreFailed
 from tests.monitors.live_market import SYMBOLS, market, plan, rows, settings_of, writer_on
 
-DEADLINE_S = 240.0  # A first run on a machine compiles for a minute, on a busy one for longer
+DEADLINE_S = 600.0  # A first run on a machine compiles for a minute, on a busy one for longer
 BLOCKED_S = 1.0
 
 

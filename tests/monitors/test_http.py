@@ -34,7 +34,7 @@ async def served():
 async def ask(server, request):
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(request)
-    answer = await asyncio.wait_for(reader.read(), 100.0)
+    answer = await asyncio.wait_for(reader.read(), 600)
     writer.close()
     head, _, body = answer.partition(b"\r\n\r\n")
     return int(head.split()[1]) if head else 0, body.decode()

@@ -354,7 +354,7 @@ async def test_it_runs_as_a_task_and_wakes_for_what_is_new():
         task = asyncio.create_task(one.relay.run())
         one.say(transition(1))
         one.wake.set()
-        async with asyncio.timeout(100):
+        async with asyncio.timeout(600):
             while not server.accepted:
                 await one.clock.advance(1)
                 await asyncio.sleep(0.01)

@@ -204,7 +204,7 @@ def says_no_goodbye(listener, context, over):
                 file.flush()
         file.write(b"221 bye\r\n")
         file.flush()
-        over.wait(60)
+        over.wait(600)
 
 
 def test_no_connection_outlives_the_mail(authority, monkeypatch):

@@ -18,6 +18,7 @@ from monitors.batches import Batch
 from monitors.publisher import Publisher
 from monitors.subscriber import Notice, StreamError, Subscriber, families_of
 from tests.monitors.live_stream import TS, Store, body_of, publishing
+from tests.ports import free_port
 
 Told = list[tuple[int, int, bodies.AnyBody]]
 EVERYTHING = ("signal", "fill", "alert", "equity", "bar")
@@ -31,7 +32,7 @@ def store(tmp_path: Path) -> Store:
 async def collect(subscriber: Subscriber, through_seq: asyncio.Future[int] | int) -> Told:
     """Follow until everything up to a number, known now or later, was handed out."""
     told: Told = []
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(600):
         messages = aiter(subscriber)
         while True:
             last = through_seq if isinstance(through_seq, int) else _result(through_seq)
@@ -54,15 +55,15 @@ def chosen(told: Told, topics: Sequence[str], after: int = 0) -> Told:
     return [entry for entry in told if entry[0] > after and entry[2].topic.startswith(tuple(topics))]
 
 
-async def settled(seconds: float, condition) -> None:
-    async with asyncio.timeout(seconds):
+async def settled(condition) -> None:
+    async with asyncio.timeout(600):
         while not condition():
             await asyncio.sleep(0.01)
 
 
 async def following(publisher: Publisher, n_peers: int) -> None:
     """Wait until this many subscribers are connected and greeted."""
-    await settled(20, lambda: publisher.stats().peers >= n_peers)
+    await settled(lambda: publisher.stats().peers >= n_peers)
 
 
 async def test_what_is_published_arrives_once_in_order_and_as_it_was(store):
@@ -210,14 +211,14 @@ async def test_every_hole_is_noticed_and_filled(store, topics):
         subscriber = Subscriber(lossy.address, topics, since=0, on_notice=notices.append)
         told: Told = []
         following = asyncio.create_task(append_all(subscriber, told))
-        await settled(20, lambda: notices)
+        await settled(lambda: notices)
         for _ in range(60):
             publisher.publish(store.commit("signal", "fill", "bar", n=3))
             await asyncio.sleep(0.005)
         publisher.publish(store.commit("signal"))
         reference = chosen(store.messages(), topics)
         # The hole at the end of one family may be filled after the end of another
-        await settled(60, lambda: len(told) >= len(reference))
+        await settled(lambda: len(told) >= len(reference))
         for task in (running, following):
             task.cancel()
         await asyncio.gather(running, following, return_exceptions=True)
@@ -243,7 +244,7 @@ async def test_a_lost_tail_is_noticed_by_the_heartbeat(store):
         rows = store.commit("signal", "bar", n=5)
         publisher._wanted.clear()  # As if ZeroMQ dropped all of it
         publisher.publish(rows)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(600):
             assert [(await anext(messages)).seq for _ in range(5)] == [2, 3, 4, 5, 6]
         await messages.aclose()  # type: ignore[attr-defined]
         assert publisher.stats().missed == 5
@@ -251,18 +252,18 @@ async def test_a_lost_tail_is_noticed_by_the_heartbeat(store):
 
 async def test_a_subscriber_outlives_restarts_of_the_publisher(store):
     notices: list[Notice] = []
-    async with publishing(store) as publisher:
-        address, replay_port = publisher.address, publisher.replay_port
+    address, replay_port = f"tcp://127.0.0.1:{free_port()}", free_port()
+    async with publishing(store, address=address, replay_port=replay_port) as publisher:
         subscriber = Subscriber(address, since=0, on_notice=notices.append)
         last: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         following = asyncio.create_task(collect(subscriber, last))
         publisher.publish(store.commit(*EVERYTHING))
-        await settled(20, lambda: subscriber.position == store.last_seq)
+        await settled(lambda: subscriber.position == store.last_seq)
     for _ in range(3):
         store.commit(*EVERYTHING, n=2)  # Committed, and the process died before it was sent
         async with publishing(store, address=address, replay_port=replay_port) as publisher:
             publisher.publish(store.commit("fill"))
-            await settled(20, lambda: subscriber.position == store.last_seq)
+            await settled(lambda: subscriber.position == store.last_seq)
     async with publishing(store, address=address, replay_port=replay_port) as publisher:
         rows = store.commit("fill")
         last.set_result(rows[-1].last_seq)
@@ -272,8 +273,8 @@ async def test_a_subscriber_outlives_restarts_of_the_publisher(store):
 
 
 async def test_a_stream_that_went_back_stops_the_subscriber(store, tmp_path):
-    async with publishing(store) as publisher:
-        address, replay_port = publisher.address, publisher.replay_port
+    address, replay_port = f"tcp://127.0.0.1:{free_port()}", free_port()
+    async with publishing(store, address=address, replay_port=replay_port) as publisher:
         subscriber = Subscriber(address, ["signal."], since=0)
         messages = aiter(subscriber)
         for _ in range(3):
@@ -284,7 +285,7 @@ async def test_a_stream_that_went_back_stops_the_subscriber(store, tmp_path):
     old_copy.commit("signal")
     async with publishing(old_copy, address=address, replay_port=replay_port):
         with pytest.raises(StreamError, match=r"went back from 3 .* to 1 "):
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(600):
                 await anext(messages)
 
 
@@ -342,7 +343,7 @@ async def test_a_lag_beyond_the_limit_stops_loudly(store):
         publisher._wanted.clear()
         publisher.publish(store.commit("signal", n=51))
         with pytest.raises(StreamError, match="51 messages behind, the limit is 50"):
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(600):
                 await anext(messages)
 
 
@@ -372,9 +373,9 @@ async def test_a_message_of_a_far_future_is_passed_over_as_invalid(store):
     async with publishing(store) as publisher:
         subscriber = Subscriber(publisher.address, ["signal."], on_notice=notices.append)
         messages = asyncio.create_task(anext(aiter(subscriber)))  # type: ignore[arg-type]
-        await settled(20, lambda: notices)
+        await settled(lambda: notices)
         publisher.publish(store.commit("signal"))
-        await settled(20, lambda: any("later than" in notice.text for notice in notices))
+        await settled(lambda: any("later than" in notice.text for notice in notices))
         messages.cancel()
         await asyncio.gather(messages, return_exceptions=True)
 

@@ -55,7 +55,7 @@ class Server(controllers.Controller):
         return self.sessions[-1]
 
     def stop(self, *arguments, **options):
-        asyncio.run_coroutine_threadsafe(self._cut(), self.loop).result(timeout=10)
+        asyncio.run_coroutine_threadsafe(self._cut(), self.loop).result(timeout=600)
         super().stop(*arguments, **options)
 
     async def _cut(self):

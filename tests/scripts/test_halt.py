@@ -9,8 +9,9 @@ import pytest
 
 from scripts.cli import run
 from storage.commands import HALT
+from tests.ports import free_port
 from tests.scripts.price_file import write_prices
-from tests.scripts.test_monitor import QUIET, Process, answer, free_port
+from tests.scripts.test_monitor import QUIET, Process, answer
 
 ONE_ROW_AND_NO_MORE = ("--speed", "0.001")  # The monitor waits for the next row
 
@@ -34,7 +35,7 @@ def is_halted(home, capsys):
 def post_halt(port, headers):
     request = urllib.request.Request(f"http://127.0.0.1:{port}/halt", method="POST", headers=headers)
     try:
-        with urllib.request.urlopen(request, timeout=10) as response:
+        with urllib.request.urlopen(request, timeout=600) as response:
             return response.status
     except urllib.error.HTTPError as error:
         with error:

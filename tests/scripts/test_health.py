@@ -166,7 +166,7 @@ class Mailbox:
         self._ready, self._loop = threading.Event(), asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(),))
         self._thread.start()
-        assert self._ready.wait(100)
+        assert self._ready.wait(600)
         return self
 
     async def _serve(self):
@@ -177,7 +177,7 @@ class Mailbox:
 
     def __exit__(self, *_):
         self._loop.call_soon_threadsafe(self._done.set)
-        self._thread.join(10)
+        self._thread.join(600)
         self._loop.close()
 
 

@@ -20,10 +20,11 @@ from monitors import inputs
 from scripts.cli import run
 from storage import journal
 from storage.live import read_only
+from tests.ports import free_port
 from tests.scripts.price_file import write_prices
 
 ROOT = Path(__file__).parents[2]
-DEADLINE_S = 240.0  # A first run on a machine compiles for a minute, on a busy one for longer
+DEADLINE_S = 600.0  # A first run on a machine compiles for a minute, on a busy one for longer
 QUIET = {"TS_STREAM__ADDRESS": "null", "TS_MONITOR__HTTP_ADDRESS": "null"}
 
 pytestmark = pytest.mark.filterwarnings("ignore:Series.values returning an ndarray:DeprecationWarning")
@@ -78,15 +79,9 @@ class Process:
         return found
 
 
-def free_port():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
-
-
 def answer(port, path):
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=60) as response:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=600) as response:
             return response.status, response.read().decode()
     except urllib.error.HTTPError as error:
         with error:

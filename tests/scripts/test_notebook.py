@@ -21,7 +21,7 @@ EXECUTE = """
 import sys, nbformat
 from nbclient import NotebookClient
 notebook = nbformat.read(sys.argv[1], as_version=4)
-NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+NotebookClient(notebook, timeout=600, kernel_name="python3").execute()
 nbformat.write(notebook, sys.argv[2])
 """
 
@@ -117,7 +117,7 @@ def execute(path, done, home):
     environment["JUPYTER_RUNTIME_DIR"] = str(home / "runtime")
     return subprocess.run(
         [sys.executable, "-c", EXECUTE, str(path), str(done)],
-        cwd=path.parent, env=environment, capture_output=True, text=True, check=False, timeout=200,
+        cwd=path.parent, env=environment, capture_output=True, text=True, check=False, timeout=600,
     )  # fmt: skip
 
 

@@ -135,9 +135,9 @@ def test_death_in_the_middle_leaves_the_old_metadata_whole_and_the_lock_free(
         [sys.executable, str(main), "schedule-fundamentals", "--run-once", "--skip-russell"],
         stderr=subprocess.PIPE,
     ) as command:
-        assert hangs.wait(60)
+        assert hangs.wait(600)
         command.kill()
-        command.communicate(timeout=60)
+        command.communicate(timeout=600)
     assert METADATA.read_bytes() == good
     told(capsys, "--skip-russell")
     assert ",energy," in METADATA.read_text()
@@ -189,7 +189,7 @@ def test_the_loop_goes_on_after_a_cycle_that_failed_and_ends_at_sigterm(
         raise AssertionError("nothing to tell of a failed cycle")
 
     now = DateTrigger(datetime.now(UTC))
-    asyncio.run(asyncio.wait_for(schedule_fundamentals._loop(now, cycle, tell), 100))
+    asyncio.run(asyncio.wait_for(schedule_fundamentals._loop(now, cycle, tell), 600))
     assert began == [None]
     assert "the disk is on fire" in capsys.readouterr().err
 
@@ -205,5 +205,5 @@ def test_what_a_good_cycle_did_is_told(capsys: pytest.CaptureFixture[str]) -> No
         os.kill(os.getpid(), signal.SIGTERM)
 
     now = DateTrigger(datetime.now(UTC))
-    asyncio.run(asyncio.wait_for(schedule_fundamentals._loop(now, cycle, tell), 100))
+    asyncio.run(asyncio.wait_for(schedule_fundamentals._loop(now, cycle, tell), 600))
     assert len(told_of) == 1

@@ -65,7 +65,7 @@ async def test_it_prints_what_is_asked_for_and_stops_at_the_count(store):
         process = await command(
             "--address", publisher.address, "--topic", "signal.", "--since", "0", "--count", "3", "--json"
         )
-        printed, said = await asyncio.wait_for(process.communicate(), 60)
+        printed, said = await asyncio.wait_for(process.communicate(), 600)
     assert process.returncode == 0
     assert [json.loads(line)["seq"] for line in printed.splitlines()] == [1, 4, 7]
     assert said.startswith(b"joined: stream stream-of-tests, epoch 1")
@@ -80,7 +80,7 @@ async def test_it_appends_json_lines_to_a_file_and_tells_of_gaps(store, tmp_path
         stream_log.prune(store.connection, 2)
         arguments = ["--address", publisher.address, "--since", "0", "--count", "2", "--output", str(output)]
         process = await command(*arguments)
-        printed, said = await asyncio.wait_for(process.communicate(), 60)
+        printed, said = await asyncio.wait_for(process.communicate(), 600)
     assert process.returncode == 0
     assert printed == b""
     assert [json.loads(line).get("seq") for line in output.read_text().splitlines()] == [None, 3, 4]
@@ -92,9 +92,9 @@ async def test_ctrl_c_says_where_to_go_on(store):
         process = await command("--address", publisher.address, "--topic", "signal", "--since", "0")
         publisher.publish(store.commit("signal"))
         assert process.stdout is not None
-        assert b"buy S0000" in await asyncio.wait_for(process.stdout.readline(), 60)
+        assert b"buy S0000" in await asyncio.wait_for(process.stdout.readline(), 600)
         process.send_signal(signal.SIGINT)
-        _, said = await asyncio.wait_for(process.communicate(), 60)
+        _, said = await asyncio.wait_for(process.communicate(), 600)
     assert process.returncode == 130
     assert b"interrupted; to go on: --since 1" in said
     assert b"Traceback" not in said
@@ -117,7 +117,7 @@ async def test_a_reader_that_has_seen_enough_ends_it_quietly(store):
         process = await command("--address", publisher.address, "--since", "0")
         publisher.publish(store.commit("signal"))
         assert process.stdout is not None
-        await asyncio.wait_for(process.stdout.readline(), 60)
+        await asyncio.wait_for(process.stdout.readline(), 600)
         process.stdout._transport.close()  # type: ignore[attr-defined]  # As `| head -1` does
         while process.returncode is None:
             publisher.publish(store.commit("signal"))
