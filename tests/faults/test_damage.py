@@ -1,6 +1,7 @@
 """Damaged files never pass for whole ones: what is read is what was written, or the start is refused.
 
-`make test` tries 80 damages, SMALLCAP_FAULTS=all (`make nightly`) 10,000.
+`make test` tries 80 damages, SMALLCAP_FAULTS=all (`make nightly`) 10,000; of a store that has forgotten its
+oldest rows as many.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from monitors.core import LiveCore
 from monitors.writer import SCHEMA, Writer
 from scripts.live_assembly import assemble
 from scripts.store_verify import verified
+from storage import journal
 from storage.live import DATABASE, MARK, open_store
 from tests.monitors.live_market import at, plan, rows, writer_on
 
@@ -29,13 +31,13 @@ LOG = f"{DATABASE}-wal"
 pytestmark = pytest.mark.timeout(7_200 if ALL else 900)
 
 
-@pytest.fixture(scope="module")
-def stores(tmp_path_factory):
+@pytest.fixture(scope="module", params=[None, 12], ids=["whole", "pruned"])
+def stores(tmp_path_factory, request):
     """A store as a killed monitor leaves it, the same a few rows earlier, and another monitor's."""
     base = tmp_path_factory.mktemp("damage")
     kept = {}
     for name, shift in (("this", 0), ("other", 1)):
-        writer = writer_on(base / name, snapshot_inputs=15)
+        writer = writer_on(base / name, snapshot_inputs=7, rows_kept=request.param)
         with writer.store.transaction() as connection:
             stream_log.open_epoch(connection, name)
         writer.take(plan(capital_usd=100_000.0 + shift), at())
@@ -50,6 +52,7 @@ def stores(tmp_path_factory):
                 copy.mkdir(mode=0o700)
                 for file in (DATABASE, LOG, MARK):
                     shutil.copy2(base / name / file, copy / file)
+        assert (journal.base(writer.store.connection).seq > 0) == (request.param is not None)
         writer.store.close()
     kept["this"], kept["earlier"], kept["other"] = base / "this-39", base / "this-25", base / "other-39"
     return kept

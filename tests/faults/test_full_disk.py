@@ -78,4 +78,5 @@ def test_a_full_disk_ends_the_monitor_and_with_room_again_it_goes_on_where_it_wa
         writer.take(row, at())
     writer.store.close()
     counts, head = verified(store)
+    print(f"full disk: {seq} rows acknowledged, {head.seq} after it had room again")
     assert counts["journal_rows"] == head.seq >= seq + 10

@@ -47,9 +47,9 @@ def rows(start: int = 0, stop: int = N_ROWS, bars: Bars | None = None) -> list[L
     return [LiveRow(row, "test", False) for row in (bars or market()).rows(start, stop).cut(1)]
 
 
-def writer_on(directory: Path, *, snapshot_inputs: int = 25) -> Writer:
+def writer_on(directory: Path, *, snapshot_inputs: int = 25, rows_kept: int | None = None) -> Writer:
     store: LiveStore = open_store(directory, SCHEMA)
-    writer = Writer(store, LiveCore(assemble), snapshot_inputs=snapshot_inputs)
+    writer = Writer(store, LiveCore(assemble), snapshot_inputs=snapshot_inputs, rows_kept=rows_kept)
     writer.recover()
     return writer
 

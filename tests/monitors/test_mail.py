@@ -156,8 +156,13 @@ def forged(mail, subject):
 
 @pytest.mark.parametrize("n", [200, pytest.param(10_000, marks=NIGHTLY)])
 def test_no_text_from_outside_makes_a_header_a_line_or_markup(n):
-    for text in payloads(n):
-        assert not forged(alert_mail(EMAIL, digest([transition(1, subject=text)]), ENVELOPE), text)
+    made = [
+        text
+        for text in payloads(n)
+        if forged(alert_mail(EMAIL, digest([transition(1, subject=text)]), ENVELOPE), text)
+    ]
+    print(f"mail: {n} texts from outside, {len(made)} made a header, a line or markup")
+    assert made == []
 
 
 @pytest.mark.nightly
