@@ -19,7 +19,7 @@ from engine.slab import ActionKind, Bars, Tape, Universe
 from feeds.symbols import SymbolIndex
 from monitors.book import Sessions
 from monitors.positions_file import CASH, Held
-from monitors.view import Account, Positions
+from monitors.view import VALUE_MICRO_MAX, Account, Positions
 from risk.sectors import sector_key
 
 ACCOUNT = "watched"
@@ -108,6 +108,8 @@ class WatchedDesk:
     def _pay(self, s: int, shares: float) -> None:
         """Count shares that came, or left, at the mark as money paid in or out."""
         paid_usd = shares * self._mark[s]
+        if not abs(paid_usd * MICRO) < VALUE_MICRO_MAX:
+            return  # Beyond what can be counted: equity is unknown as well
         self._flow_micro += round(paid_usd * MICRO)
         self._paid_usd[s] += paid_usd
 
@@ -130,10 +132,10 @@ class WatchedDesk:
 
     def money_micro(self) -> tuple[int, int | None]:
         held = self._shares != 0.0
-        value = self._shares[held] * self._mark[held] * MICRO
-        if np.isnan(value).any():
+        value = np.rint(self._shares[held] * self._mark[held] * MICRO).sum()
+        if not abs(self._cash_micro + value) < VALUE_MICRO_MAX:
             return self._cash_micro, None
-        return self._cash_micro, self._cash_micro + int(np.rint(value).sum())
+        return self._cash_micro, self._cash_micro + int(value)
 
     def flow_micro(self) -> int:
         return self._flow_micro
@@ -142,7 +144,9 @@ class WatchedDesk:
         """Return what each symbol has earned since the file had it, where its cost and mark are known."""
         value = np.where(self._shares != 0.0, self._shares * self._mark, 0.0)
         profit = (value - self._paid_usd) * MICRO
-        known = np.flatnonzero(~np.isnan(profit) & ((self._shares != 0.0) | (self._paid_usd != 0.0)))
+        known = np.flatnonzero(
+            (np.abs(profit) < VALUE_MICRO_MAX) & ((self._shares != 0.0) | (self._paid_usd != 0.0))
+        )
         return {self._symbols[s]: round(profit[s]) for s in known.tolist()}
 
     def bar_entries(self, reason: Reason) -> None:

@@ -56,6 +56,16 @@ def test_without_a_bar_the_last_mark_stands():
     assert other.money_micro() == desk.money_micro()
 
 
+def test_more_than_the_ledger_can_hold_is_unknown():
+    desk = WatchedDesk(Universe(("AAA",)), [Held("AAA", 1e12, 1e12, "")])
+    session(desk, 2e6)
+    assert desk.money_micro() == (0, None)
+    assert desk.profits_micro() == {}
+    more = reloaded(desk, Held("AAA", 2e12, 1e12, ""))
+    assert (more.money_micro(), more.flow_micro()) == ((0, None), 0)
+    assert session(more, 2.0)[2] == 4 * 10**18
+
+
 CASH = Held("CASH", 100.0, math.nan, "")
 
 
