@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import json
 import os
+import signal
 import sys
 import tempfile
 import traceback
@@ -22,10 +23,12 @@ from tests.faults import trial
 
 MODES = {"count": 0, "kill": 1, "power": 2, "nospace": 3, "eio": 4, "term": 5}
 DEADLINE_S = 60
+PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
     shim = ctypes.CDLL(None)
+    shim.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # Or it would wait for ever for a mail server that is gone
     structlog.configure(processors=[_drop])
     shim.shim_calls.restype = ctypes.c_long
     _warm(int(sys.argv[1]))
@@ -66,8 +69,6 @@ def _forked(shim: ctypes.CDLL, order: dict) -> dict:
 
 
 def _live(shim: ctypes.CDLL, order: dict, writing: int) -> int:
-    import signal
-
     signal.alarm(DEADLINE_S)
     store = Path(order["store"])
     told = None
