@@ -8,16 +8,6 @@ from engine.errors import DataError
 from monitors.equity_file import read_equity
 
 
-@pytest.fixture
-def file(tmp_path):
-    def write(text, name="file.csv"):
-        path = tmp_path / name
-        path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        return path
-
-    return write
-
-
 @pytest.mark.parametrize(
     "text",
     [
