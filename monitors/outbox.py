@@ -1,91 +1,36 @@
-"""The outbox: what is to be told, written with the event that caused it, and what became of it.
-
-    outbox     one row per transition of an alert, mailed or not (`notif_key` is unique: said once)
-    mail       a message with its Message-ID: several transitions, or a body of its own
-    delivery   one row per mail and recipient: pending -> sending -> sent | dead | split
+"""The outbox as a queue: what is to be told, written with the event that caused it, and what became of it.
 
 1. A delivery is `sending` from before the first byte goes out until the outcome is known and committed.
    One still `sending` when the process starts may have arrived: it goes out again, under the same
    Message-ID, marked as a possible repeat.
 2. A pending delivery has never been taken by the server, unless `repeat` says that it may have been.
 3. Transitions that wait for a mail belong to none (`mail = 1`, no row in `mail_row`).
-4. Each transition carries the digest of what it was recorded with, each mail that of itself, its transitions
-   and its deliveries as they stand. What does not match is neither sent nor written over.
 
-All functions run within the caller's transaction on a connection with isolation_level=None.
+All functions run within the caller's transaction on a connection with isolation_level=None. The tables are in
+`monitors.outbox_tables`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from msgspec import msgpack
 
 from monitors.alerts import Transition
-from storage.journal import JournalDamaged
-from storage.live import add_column
+from monitors.outbox_tables import (
+    DEAD_LETTER,
+    MAIL_IS_OFF,
+    PAYLOAD,
+    RECORDED,
+    changing,
+    check_mail,
+    seal_mail,
+    whole,
+)
 from storage.seal import seal
-
-SCHEMA: tuple[str, ...] = (
-    """CREATE TABLE IF NOT EXISTS outbox (
-        id INTEGER PRIMARY KEY,
-        notif_key TEXT NOT NULL UNIQUE,
-        alert_key TEXT NOT NULL,
-        rule TEXT NOT NULL,
-        subject TEXT NOT NULL,
-        label TEXT NOT NULL,
-        severity TEXT NOT NULL,
-        detected_ns INTEGER NOT NULL,
-        mail INTEGER NOT NULL,
-        held_back TEXT NOT NULL,
-        payload BLOB NOT NULL,
-        journal_seq INTEGER NOT NULL DEFAULT 0, -- of the event that caused it; 0: the relay itself
-        digest BLOB NOT NULL DEFAULT x''
-    )""",
-    "CREATE INDEX IF NOT EXISTS outbox_alert ON outbox (alert_key, id)",
-    """CREATE TABLE IF NOT EXISTS mail (
-        id INTEGER PRIMARY KEY,
-        message_id TEXT NOT NULL UNIQUE,
-        created_ns INTEGER NOT NULL,
-        subject TEXT,
-        body TEXT,
-        digest BLOB NOT NULL DEFAULT x''
-    )""",
-    """CREATE TABLE IF NOT EXISTS mail_row (
-        mail_id INTEGER NOT NULL REFERENCES mail (id),
-        outbox_id INTEGER NOT NULL REFERENCES outbox (id),
-        PRIMARY KEY (mail_id, outbox_id)
-    ) WITHOUT ROWID""",
-    "CREATE INDEX IF NOT EXISTS mail_row_outbox ON mail_row (outbox_id)",
-    """CREATE TABLE IF NOT EXISTS delivery (
-        mail_id INTEGER NOT NULL REFERENCES mail (id),
-        recipient TEXT NOT NULL,
-        state TEXT NOT NULL CHECK (state IN ('pending', 'sending', 'sent', 'dead', 'split')),
-        attempts INTEGER NOT NULL DEFAULT 0,
-        doubts INTEGER NOT NULL DEFAULT 0,
-        repeat INTEGER NOT NULL DEFAULT 0,
-        due_ns INTEGER NOT NULL,
-        settled_ns INTEGER,
-        error TEXT NOT NULL DEFAULT '',
-        PRIMARY KEY (mail_id, recipient)
-    ) WITHOUT ROWID""",
-    "CREATE INDEX IF NOT EXISTS delivery_open ON delivery (due_ns) WHERE state IN ('pending', 'sending')",
-    "CREATE INDEX IF NOT EXISTS outbox_waiting ON outbox (id) WHERE mail = 1",
-)
-
-TABLES = ("outbox", "mail", "mail_row", "delivery")
-_RECORDED = (
-    "notif_key, alert_key, rule, subject, label, severity, detected_ns, payload, journal_seq, mail, held_back"
-)
-_PAYLOAD = 7
-# Why a transition that was to be mailed never will be
-MAIL_IS_OFF, DEAD_LETTER = "e-mail is off", "dead letter"
-
-PRUNED_MAX = 500  # transitions at a time
 
 # No pause is longer: a delivery due later than that was dated before the clock was set back
 PAUSE_NS_MAX = 3_600_000_000_000
@@ -128,7 +73,7 @@ def enqueue(
         )  # fmt: skip
         digest = seal(*values)
         if connection.execute(
-            f"INSERT INTO outbox ({_RECORDED}, digest) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            f"INSERT INTO outbox ({RECORDED}, digest) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
             " ON CONFLICT (notif_key) DO NOTHING",
             (*values, digest),
         ).rowcount:
@@ -141,7 +86,7 @@ def recover(connection: sqlite3.Connection) -> int:
     rows = connection.execute("SELECT DISTINCT mail_id FROM delivery WHERE state = 'sending'").fetchall()
     n_recovered = 0
     for (mail_id,) in rows:
-        with _changing(connection, mail_id):
+        with changing(connection, mail_id):
             n_recovered += connection.execute(
                 "UPDATE delivery SET state = 'pending', repeat = 1, due_ns = 0"
                 " WHERE state = 'sending' AND mail_id = ?",
@@ -188,7 +133,7 @@ def add_notice(
     if cursor.rowcount:
         mail_id = int(cursor.lastrowid or 0)
         _address(connection, mail_id, recipients, now_ns)
-        _seal(connection, mail_id)
+        seal_mail(connection, mail_id)
 
 
 def has_notice(connection: sqlite3.Connection, name: str, *, domain: str) -> bool:
@@ -244,11 +189,11 @@ def transitions_of(connection: sqlite3.Connection, mail_id: int) -> list[tuple[i
     """Return (outbox id, payload) of a mail's transitions, oldest first. Raises JournalDamaged."""
     check_mail(connection, mail_id)
     rows = connection.execute(
-        f"SELECT o.id, {_RECORDED}, digest FROM mail_row r JOIN outbox o ON o.id = r.outbox_id"
+        f"SELECT o.id, {RECORDED}, digest FROM mail_row r JOIN outbox o ON o.id = r.outbox_id"
         " WHERE r.mail_id = ? ORDER BY o.id",
         (mail_id,),
     ).fetchall()
-    return [(outbox_id, _whole(row)[_PAYLOAD]) for outbox_id, *row in rows]
+    return [(outbox_id, whole(row)[PAYLOAD]) for outbox_id, *row in rows]
 
 
 def rules_of(connection: sqlite3.Connection, mail_id: int) -> set[str]:
@@ -269,7 +214,7 @@ def notice_of(connection: sqlite3.Connection, mail_id: int) -> tuple[str, str] |
 
 def start(connection: sqlite3.Connection, mail_id: int, recipients: Sequence[str]) -> None:
     """Note that the mail is about to be sent. Commit before the first byte."""
-    with _changing(connection, mail_id):
+    with changing(connection, mail_id):
         connection.executemany(
             "UPDATE delivery SET state = 'sending', attempts = attempts + 1"
             " WHERE mail_id = ? AND recipient = ?",
@@ -279,7 +224,7 @@ def start(connection: sqlite3.Connection, mail_id: int, recipients: Sequence[str
 
 def sent(connection: sqlite3.Connection, mail_id: int, recipient: str, now_ns: int) -> None:
     """Note that the server took the mail for a recipient."""
-    with _changing(connection, mail_id):
+    with changing(connection, mail_id):
         connection.execute(
             "UPDATE delivery SET state = 'sent', settled_ns = ?, error = ''"
             " WHERE mail_id = ? AND recipient = ?",
@@ -298,7 +243,7 @@ def retry(
     repeat: bool,
 ) -> None:
     """Note that it has to be sent again. doubt: no reply said why; repeat: it may have arrived."""
-    with _changing(connection, mail_id):
+    with changing(connection, mail_id):
         connection.execute(
             "UPDATE delivery SET state = 'pending', due_ns = ?, error = ?, doubts = doubts + ?,"
             " repeat = max(repeat, ?) WHERE mail_id = ? AND recipient = ?",
@@ -308,7 +253,7 @@ def retry(
 
 def give_up(connection: sqlite3.Connection, mail_id: int, recipient: str, *, now_ns: int, error: str) -> None:
     """Move a delivery to the dead letters."""
-    with _changing(connection, mail_id):
+    with changing(connection, mail_id):
         connection.execute(
             "UPDATE delivery SET state = 'dead', settled_ns = ?, error = ?"
             " WHERE mail_id = ? AND recipient = ?",
@@ -327,7 +272,7 @@ def split(connection: sqlite3.Connection, mail_id: int, recipient: str, *, domai
         return False
     for half in (rows[: len(rows) // 2], rows[len(rows) // 2 :]):
         _add_mail(connection, half, (recipient,), domain=domain, now_ns=now_ns)
-    with _changing(connection, mail_id):
+    with changing(connection, mail_id):
         connection.execute(
             "UPDATE delivery SET state = 'split', settled_ns = ? WHERE mail_id = ? AND recipient = ?",
             (now_ns, mail_id, recipient),
@@ -347,7 +292,7 @@ def bury(connection: sqlite3.Connection, outbox_id: int) -> str:
     """Take a transition that cannot be put into words out of its mail; return its key."""
     mails = connection.execute("SELECT mail_id FROM mail_row WHERE outbox_id = ?", (outbox_id,)).fetchall()
     for (mail_id,) in mails:
-        with _changing(connection, mail_id):
+        with changing(connection, mail_id):
             connection.execute(
                 "DELETE FROM mail_row WHERE mail_id = ? AND outbox_id = ?", (mail_id, outbox_id)
             )
@@ -380,142 +325,6 @@ def stats(connection: sqlite3.Connection) -> Stats:
     return Stats(waiting, under_way, dead, min(known, default=None))
 
 
-def check_mail(connection: sqlite3.Connection, mail_id: int) -> None:
-    """Raise JournalDamaged unless a mail, its transitions and its deliveries are as they were left."""
-    row = connection.execute("SELECT digest FROM mail WHERE id = ?", (mail_id,)).fetchone()
-    if row is None or row[0] != _digest(connection, mail_id):
-        raise JournalDamaged(f"outbox: mail {mail_id} does not match its digest; it was changed or damaged")
-
-
-def check(connection: sqlite3.Connection) -> dict[int, list[bytes]]:
-    """Check all that is kept; return the digests of the transitions of each journal row, oldest first.
-
-    Raises JournalDamaged.
-    """
-    for table in TABLES:  # Rows that are out of reach, and indexes that do not lead to them
-        found = connection.execute(f"PRAGMA integrity_check({table})").fetchone()[0]
-        if found != "ok":
-            raise JournalDamaged(f"outbox: {found}")
-    for table in ("delivery", "mail_row"):
-        if connection.execute(f"PRAGMA foreign_key_check({table})").fetchone() is not None:
-            raise JournalDamaged(f"outbox: a row of {table} has lost what it belongs to")
-    for (mail_id,) in connection.execute("SELECT id FROM mail"):
-        check_mail(connection, mail_id)
-    told: dict[int, list[bytes]] = {}
-    for row in connection.execute(f"SELECT {_RECORDED}, digest FROM outbox ORDER BY id"):
-        *_, journal_seq, _, _, digest = _whole(row)
-        told.setdefault(journal_seq, []).append(digest)
-    return told
-
-
-def prune(connection: sqlite3.Connection, journal_seq: int, before_ns: int) -> int:
-    """Forget what journal rows up to `journal_seq` caused; return how many transitions that were.
-
-    Never what waits for a mail, nor a mail that somebody has not got, nor anything younger than `before_ns`.
-    A mail goes with all its transitions, or not at all: without it they would wait for one again.
-    """
-    settled = {
-        row[0]
-        for row in connection.execute(
-            "SELECT id FROM mail m WHERE created_ns < ? AND NOT EXISTS"
-            " (SELECT 1 FROM delivery WHERE mail_id = m.id AND state IN ('pending', 'sending', 'dead'))"
-            " AND NOT EXISTS (SELECT 1 FROM mail_row r JOIN outbox o ON o.id = r.outbox_id WHERE"
-            " r.mail_id = m.id AND (o.journal_seq > ? OR o.detected_ns >= ?)) ORDER BY id",
-            (before_ns, journal_seq, before_ns),
-        )
-    }
-    pruned: set[int] = set()
-    for mail_id in sorted(settled):
-        mails, rows = _related(connection, mail_id)
-        if len(pruned) < PRUNED_MAX and mails <= settled:
-            for table in ("mail_row", "delivery"):
-                _delete(connection, table, "mail_id", mails)
-            _delete(connection, "mail", "id", mails)
-            pruned |= rows
-            settled -= mails
-    never_mailed = connection.execute(
-        "SELECT id FROM outbox o WHERE mail = 0 AND journal_seq <= ? AND detected_ns < ?"
-        " AND NOT EXISTS (SELECT 1 FROM mail_row r WHERE r.outbox_id = o.id) ORDER BY id LIMIT ?",
-        (journal_seq, before_ns, PRUNED_MAX),
-    ).fetchall()
-    pruned |= {row[0] for row in never_mailed}
-    _delete(connection, "outbox", "id", pruned)
-    return len(pruned)
-
-
-def _related(connection: sqlite3.Connection, mail_id: int) -> tuple[set[int], set[int]]:
-    """Return a mail with those it was split from or into, and their transitions."""
-    mails, rows, found = {mail_id}, set[int](), {mail_id}
-    while found:
-        one = found.pop()
-        rows |= {
-            row[0] for row in connection.execute("SELECT outbox_id FROM mail_row WHERE mail_id = ?", (one,))
-        }
-        others = {
-            row[0]
-            for outbox_id in rows
-            for row in connection.execute("SELECT mail_id FROM mail_row WHERE outbox_id = ?", (outbox_id,))
-        }
-        found |= others - mails
-        mails |= others
-    return mails, rows
-
-
-def _delete(connection: sqlite3.Connection, table: str, column: str, numbers: set[int]) -> None:
-    connection.executemany(f"DELETE FROM {table} WHERE {column} = ?", [(number,) for number in numbers])
-
-
-def upgrade(connection: sqlite3.Connection) -> None:
-    """Bring the tables of version 1 to this one."""
-    add_column(connection, "outbox", "journal_seq", "INTEGER NOT NULL DEFAULT 0")
-    for table in ("outbox", "mail"):
-        add_column(connection, table, "digest", "BLOB NOT NULL DEFAULT x''")
-    for (outbox_id,) in connection.execute("SELECT id FROM outbox").fetchall():
-        values = connection.execute(f"SELECT {_RECORDED} FROM outbox WHERE id = ?", (outbox_id,)).fetchone()
-        connection.execute("UPDATE outbox SET digest = ? WHERE id = ?", (seal(*values), outbox_id))
-    for (mail_id,) in connection.execute("SELECT id FROM mail").fetchall():
-        _seal(connection, mail_id)
-
-
-def _whole(row: Sequence[Any]) -> Sequence[Any]:
-    """Return a row of `_RECORDED` and its digest, which must match it as it was recorded."""
-    *recorded, mail, held_back, digest = row
-    matches = seal(*recorded, mail, held_back) == digest
-    if not matches and mail == 0 and held_back in (MAIL_IS_OFF, DEAD_LETTER):
-        matches = seal(*recorded, 1, "") == digest
-    if not matches:
-        raise JournalDamaged(f"outbox: alert {row[0]} does not match its digest; it was changed or damaged")
-    return row
-
-
-@contextmanager
-def _changing(connection: sqlite3.Connection, mail_id: int) -> Iterator[None]:
-    """Within, a mail may be changed that is as it was left."""
-    check_mail(connection, mail_id)
-    yield
-    _seal(connection, mail_id)
-
-
-def _seal(connection: sqlite3.Connection, mail_id: int) -> None:
-    connection.execute("UPDATE mail SET digest = ? WHERE id = ?", (_digest(connection, mail_id), mail_id))
-
-
-def _digest(connection: sqlite3.Connection, mail_id: int) -> bytes:
-    """Return the digest of a mail, its transitions and its deliveries."""
-    parts = (
-        "SELECT id, message_id, created_ns, subject, body FROM mail WHERE id = ?",
-        "SELECT o.id, o.digest FROM mail_row r JOIN outbox o ON o.id = r.outbox_id"
-        " WHERE r.mail_id = ? ORDER BY o.id",
-        "SELECT recipient, state, attempts, doubts, repeat, due_ns, settled_ns, error FROM delivery"
-        " WHERE mail_id = ? ORDER BY recipient",
-    )
-    columns: list[Any] = []
-    for part in parts:
-        rows = connection.execute(part, (mail_id,)).fetchall()
-        columns += (len(rows), *(column for row in rows for column in row))
-    return seal(*columns)
-
-
 def _add_mail(
     connection: sqlite3.Connection,
     rows: Sequence[tuple[int, str]],
@@ -534,7 +343,7 @@ def _add_mail(
         "INSERT INTO mail_row (mail_id, outbox_id) VALUES (?, ?)", [(mail_id, row[0]) for row in rows]
     )
     _address(connection, mail_id, recipients, now_ns)
-    _seal(connection, mail_id)
+    seal_mail(connection, mail_id)
     return mail_id
 
 

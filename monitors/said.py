@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import MsgspecError, Struct, msgpack
 
-from monitors import listing, outbox, stream_log
+from monitors import listing, outbox_tables, stream_log
 from monitors.stream_log import StreamRow
 from storage.journal import Entry, JournalDamaged
 
@@ -46,7 +46,7 @@ def checked(connection: sqlite3.Connection, entries: Iterator[Entry]) -> Iterato
 
 
 def _checked(connection: sqlite3.Connection, entries: Iterator[Entry]) -> Iterator[Entry]:
-    told = outbox.check(connection)
+    told = outbox_tables.check(connection)
     at = stream_log.check(connection)
     listing.load(connection)
     kept = stream_log.kept_from(connection)

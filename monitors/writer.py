@@ -17,7 +17,7 @@ from typing import NamedTuple
 from engine.errors import DataError
 from engine.slab import Bars
 from feeds.live import LiveRow
-from monitors import inputs, listing, outbox, said, stream_log
+from monitors import inputs, listing, outbox, outbox_pruning, outbox_tables, said, stream_log
 from monitors.batches import Batch, Encoder
 from monitors.core import LiveCore, Outcome
 from monitors.inputs import Input, Plan, Readings, Stop
@@ -31,11 +31,11 @@ OUTBOX_KEPT_NS = 7 * 86_400 * 1_000_000_000  # Longer than a mail is tried, and 
 
 
 def _upgrade(connection: sqlite3.Connection, version: int) -> None:
-    for part in (stream_log, outbox, listing):
+    for part in (stream_log, outbox_tables, listing):
         part.upgrade(connection)
 
 
-SCHEMA = Schema((*stream_log.SCHEMA, *outbox.SCHEMA, *listing.SCHEMA), _upgrade, said.checked)
+SCHEMA = Schema((*stream_log.SCHEMA, *outbox_tables.SCHEMA, *listing.SCHEMA), _upgrade, said.checked)
 
 
 Send = Callable[[Sequence[StreamRow]], None]
@@ -133,7 +133,7 @@ class Writer:
         last = self.store.prunable(self._rows_kept)
         begin = journal.prune(connection, last, PRUNE_ROWS)
         n_rows = stream_log.prune(connection, begin, PRUNE_STREAM_ROWS)
-        n_alerts = outbox.prune(connection, begin, now_ns - OUTBOX_KEPT_NS) if n_rows == 0 else 0
+        n_alerts = outbox_pruning.prune(connection, begin, now_ns - OUTBOX_KEPT_NS) if n_rows == 0 else 0
         self._pruning = begin < last or n_rows + n_alerts > 0
 
     def bars_of(self, journal_seq: int) -> tuple[Sequence[str], Bars] | None:

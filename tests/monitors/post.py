@@ -9,7 +9,7 @@ from pathlib import Path
 
 from config.settings import Email
 from engine.clock import ManualClock
-from monitors import outbox
+from monitors import outbox, outbox_tables
 from monitors.alerts import RULES, Transition, alert_key
 from monitors.relay import Relay
 
@@ -36,7 +36,7 @@ class Post:
     def __init__(self, port: int, path: str | Path = ":memory:", clock: ManualClock | None = None, **email):
         self.clock = clock or ManualClock(START_NS)
         self.connection = sqlite3.connect(path, isolation_level=None)
-        for statement in outbox.SCHEMA:
+        for statement in outbox_tables.SCHEMA:
             self.connection.execute(statement)
         self.told: list[tuple[float, str, str]] = []
         self.wake = asyncio.Event()

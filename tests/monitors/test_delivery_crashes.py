@@ -16,7 +16,7 @@ import pytest
 
 from engine import snapshot
 from engine.clock import ManualClock
-from monitors import outbox, relay
+from monitors import outbox, outbox_tables, relay
 from monitors.monitoring import Monitors
 from tests.monitors.post import START_NS, Post, keys_of, text_of
 from tests.monitors.smtp_server import smtp_server
@@ -264,7 +264,7 @@ async def test_repeats_without_a_mark_are_caught(tmp_path, monkeypatch):
     def patch():
         def recover(connection):
             for (mail,) in connection.execute("SELECT id FROM mail").fetchall():
-                with outbox._changing(connection, mail):
+                with outbox_tables.changing(connection, mail):
                     connection.execute(
                         "UPDATE delivery SET state = 'pending', due_ns = 0"
                         " WHERE state = 'sending' AND mail_id = ?",

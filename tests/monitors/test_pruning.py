@@ -6,7 +6,7 @@ import sqlite3
 
 import pytest
 
-from monitors import outbox, stream_log
+from monitors import outbox, outbox_pruning, outbox_tables, stream_log
 from monitors import writer as writing
 from monitors.core import LiveCore
 from monitors.inputs import Tick
@@ -111,14 +111,14 @@ def test_a_mail_that_was_split_goes_when_both_halves_have_arrived(tmp_path):
         outbox.sent(connection, whole + 1, people[0], now_ns)
         later_ns = at(365 * DAY_S).now_ns
         before = count(writer, "outbox", "mail = 1")
-        outbox.prune(connection, 10**6, later_ns)
+        outbox_pruning.prune(connection, 10**6, later_ns)
         assert count(writer, "outbox", "mail = 1") == before
         outbox.start(connection, whole + 2, people)
         outbox.sent(connection, whole + 2, people[0], now_ns)
-        outbox.prune(connection, 10**6, later_ns)
+        outbox_pruning.prune(connection, 10**6, later_ns)
         assert count(writer, "outbox", "mail = 1") == before - 4
         assert count(writer, "mail") == count(writer, "mail_row") == count(writer, "delivery") == 0
-        outbox.check(connection)
+        outbox_tables.check(connection)
     writer.store.close()
 
 
