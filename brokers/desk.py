@@ -29,7 +29,8 @@ from risk.sectors import sector_tables
 from risk.sizing import ADV_BARS, VOL_BARS
 
 SESSIONS_PER_YEAR = 252.0
-_ROWS = 4096  # least capacity of the buffers that the pass writes
+# Capacity of the buffers that the pass writes: of the first ones, and from where on a new one is no larger
+_ROWS, _ROWS_MAX = 4096, 2**15
 DEFAULT_SLOTS = 20  # divides equity when `max_positions` is off
 
 _NO_SIGNALS = np.empty(0, SIGNAL_DTYPE)
@@ -165,9 +166,6 @@ class Desk:
         leaves the range of int64 micro-dollars.
         """
         merged = records(self._in_order(signals))
-        # Most rows come from signals: an order made and an order ended. More than that renews the buffers.
-        if max(self._written) + 2 * len(merged) > len(self._out.orders):
-            self._renew(_ROWS + 2 * len(merged))
         n_rows = len(tape.ts)
         equity = np.empty((n_rows, len(self.accounts), 3), np.int64)
         book = (self._scalars, self._tables, self._state)
@@ -176,7 +174,7 @@ class Desk:
         events: list[Batch | Equity] = []
         row = 0
         while True:
-            out, first, before = self._out, self._written, row
+            out, first = self._out, self._written
             row = self._entry(tape, market, merged, *book, out, equity, row)
             if row == OUT_OF_RANGE:
                 raise EngineError(
@@ -188,8 +186,7 @@ class Desk:
             events += [kind(rows[i:j]) for kind, rows, i, j in columns if j > i]
             if row == n_rows:
                 break
-            full = row == before and not any(first)
-            self._renew((2 if full else 1) * len(out.orders))
+            self._make_room()
         events.append(Equity(tape.ts, equity))
         return events
 
@@ -209,10 +206,25 @@ class Desk:
         self._merge(parts, self._merged)
         return self._merged[:n]
 
-    def _renew(self, capacity: int) -> None:
-        """Go on with empty buffers of `capacity` rows."""
-        self._out = allocate_outbox(capacity)
-        self._written = (0,) * len(DTYPES)
+    def _make_room(self) -> None:
+        """Go on with new buffers where more than half is used; where that is nowhere, with larger ones."""
+        out = self._out
+        worn = [
+            name
+            for name, n in zip(out._fields, self._written, strict=False)
+            if 2 * n > len(getattr(out, name))
+        ]
+        if not worn:
+            self._out = allocate_outbox(2 * len(out.candidates))
+            self._written = (0,) * len(DTYPES)
+            return
+        for name in worn:
+            rows = getattr(self._out, name)
+            capacity = max(len(rows), min(2 * len(rows), _ROWS_MAX))
+            fresh: Any = records(np.empty(capacity, rows.dtype))
+            self._out = self._out._replace(**{name: fresh})
+            self._out.counts[name] = 0
+        self._written = cast(tuple[int, ...], self._out.counts.item())
 
     def bar_entries(self, reason: Reason) -> None:
         """From the next row on buy nothing and cancel waiting entries, for `reason`; `Reason.NONE` ends it.

@@ -130,11 +130,12 @@ def has_room(state, out, n_accounts, n_signals, n_actions):
         account = state.accounts[a]
         busy += account.n_lots + account.n_entries + account.n_exits
     counts = out.counts[0]
-    written = max(
-        counts.orders, counts.fills, counts.rejections, counts.cashflows, counts.trades, counts.risk,
-        counts.signals,
+    room = min(
+        len(out.signals) - counts.signals, len(out.orders) - counts.orders, len(out.fills) - counts.fills,
+        len(out.rejections) - counts.rejections, len(out.cashflows) - counts.cashflows,
+        len(out.trades) - counts.trades, len(out.risk) - counts.risk, len(out.candidates),
     )  # fmt: skip
-    return written + 6 * busy + 8 * n_accounts <= len(out.orders)
+    return 6 * busy + 8 * n_accounts <= room
 
 
 @routine

@@ -225,8 +225,27 @@ def write_order(counters, rows, counts, ts, order, status, end_reason):
     order.ts = ts
     order.status = status
     order.end_reason = end_reason
-    rows[counts.orders] = order
+    row = rows[counts.orders]
     counts.orders += 1
+    # Field by field: a copy of the whole would wait until all that was just written to the order has left the
+    # store buffer
+    row.seq = order.seq
+    row.ts = order.ts
+    row.order_id = order.order_id
+    row.account = order.account
+    row.symbol = order.symbol
+    row.strategy = order.strategy
+    row.side = order.side
+    row.quantity = order.quantity
+    row.filled = order.filled
+    row.type = order.type
+    row.tif = order.tif
+    row.limit = order.limit
+    row.status = order.status
+    row.reason = order.reason
+    row.end_reason = order.end_reason
+    row.binding_cap = order.binding_cap
+    row.ts_decided = order.ts_decided
 
 
 @step

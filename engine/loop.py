@@ -25,6 +25,7 @@ from engine.market import MarketGate
 from engine.slab import Bars, Feed, Tape, Universe
 
 YIELD_AFTER_S = 0.005
+PIECE_CELLS = 2**16  # of a slab: so many go through the whole path while they are in the cache
 Progress = Callable[[int, int, int], None]  # rows done, bars done, ts of the newest row
 
 
@@ -84,7 +85,8 @@ class Loop:
         self.desk = desk
         self.bus = bus or Bus()
         self._rows = self._slabs = self._signals = 0
-        self._row_by_row = any(strategy.row_by_row for strategy in strategies)
+        row_by_row = any(strategy.row_by_row for strategy in strategies)
+        self._piece_rows = 1 if row_by_row else max(1, PIECE_CELLS // max(1, len(universe)))
         self._intake = Intake()
         self._intake.start(universe)
         self._market = MarketGate()
@@ -118,9 +120,9 @@ class Loop:
 
     async def process(self, bars: Bars) -> None:
         """Take one slab through the whole path and publish everything it causes."""
-        if self._row_by_row and bars.n_rows > 1:
-            for row in bars.cut(1):
-                await self.process(row)
+        if bars.n_rows > self._piece_rows:
+            for piece in bars.cut(self._piece_rows):
+                await self.process(piece)
             return
         moves: list[tuple[int, int]] = []
         if len(bars.actions):

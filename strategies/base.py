@@ -38,9 +38,7 @@ class SignalBuffer(NamedTuple):
     count: NDArray[np.int64]  # type: ignore[assignment]  # int64[1]; nobody counts in this tuple
 
 
-# A buffer for one signal in so many bars holds what a slab gives, mostly: its signals are then handed out
-# without a copy. What is not written takes no memory.
-BARS_PER_SIGNAL = 16
+ROWS_MAX = 2**15  # up to here each new buffer is twice the one before it
 
 
 def signal_buffer(capacity: int) -> SignalBuffer:
@@ -133,8 +131,6 @@ class KernelStrategy(Strategy):
         out = self._out
         if out is None:
             raise EngineError(f"strategy {self.name} must be started before it gets bars")
-        if len(out.rows) < tape.close.size // BARS_PER_SIGNAL:
-            out = self._out = signal_buffer(tape.close.size // BARS_PER_SIGNAL)
         if self._entry is None:
             self._entry = entry(type(self).kernel, tape, self._scalars, self._state, out, 0)
         parts = []
@@ -147,7 +143,7 @@ class KernelStrategy(Strategy):
                 parts.append(out.rows[first:last])
             if row == n_rows:
                 break
-            out = self._out = signal_buffer(len(out.rows))
+            out = self._out = signal_buffer(max(len(out.rows), min(2 * len(out.rows), ROWS_MAX)))
         if not parts:
             return _NO_SIGNALS
         rows = parts[0] if len(parts) == 1 else join_rows(parts)

@@ -93,6 +93,16 @@ def test_a_strategy_that_works_row_by_row_makes_no_difference(seed: int) -> None
 
 
 @settings(some, max_examples=examples(10))
+@given(seeds, st.integers(1, 40))
+def test_a_slab_that_is_cut_to_fit_the_cache_makes_no_difference(seed: int, n_rows: int) -> None:
+    case = random_case(seed)
+    loop, record = make_loop(case)
+    loop._piece_rows = n_rows
+    drive(loop, [case.bars])
+    assert (record.bytes, loop.snapshot()) == driven(case, [case.bars])
+
+
+@settings(some, max_examples=examples(10))
 @given(seeds)
 def test_a_desk_with_no_room_to_write_grows_and_loses_nothing(seed: int) -> None:
     case = random_case(seed)

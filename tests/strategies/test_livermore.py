@@ -115,7 +115,7 @@ def test_a_split_changes_no_signal(row: int, options: dict[str, Any]) -> None:
 
 
 def test_a_full_buffer_stops_before_the_row_and_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base, "BARS_PER_SIGNAL", 1_000_000)  # The buffer stays as small as it is made here
+    monkeypatch.setattr(base, "ROWS_MAX", 0)  # The buffer stays as small as it is made here
     tape = random_bases(8, N_ROWS)
     expected = run(create("livermore"), [tape])
     assert len(expected) > 24
@@ -130,7 +130,7 @@ def test_a_full_buffer_stops_before_the_row_and_loses_nothing(monkeypatch: pytes
 def test_signals_of_a_row_are_in_order_of_symbol_and_completely_written(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(base, "BARS_PER_SIGNAL", 1_000_000)  # The signals go where this test wrote
+    monkeypatch.setattr(base, "ROWS_MAX", 0)  # The signals go where this test wrote
     strategy = LivermoreBreakout()
     tape = random_bases(9, N_ROWS)
     strategy.start(universe(12))
