@@ -7,11 +7,12 @@ per request of several. Its sessions are curl_cffi's, which look like a browser 
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 import time
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from curl_cffi import requests
 from curl_cffi.const import CurlFollow
@@ -27,6 +28,7 @@ SERVICE = "Yahoo"
 _PAGES = ("/v10/", "/ws/")
 _CRUMB = "/v1/"
 _CHARTS, _HEAD_BYTES = "/v8/finance/chart/", 1_000
+_SYMBOL = re.compile(rb'"symbol" ?: ?"([^"]*)"')
 
 
 class YahooSession(requests.Session[requests.Response]):
@@ -100,9 +102,13 @@ class YahooSession(requests.Session[requests.Response]):
             assert error is not None
             self._limit.hold(min(error.retry_after_s or 0.0, 60.0))
             raise error
-        if status == 200 and path.startswith(_CHARTS) and b'"chart"' not in response.content[:_HEAD_BYTES]:
-            # yfinance would take it for a symbol without prices
-            raise ProviderError(Failure.MALFORMED, SERVICE, "an answer that is no chart")
+        if status == 200 and path.startswith(_CHARTS):
+            head = response.content[:_HEAD_BYTES]
+            if b'"chart"' not in head:  # yfinance would take it for a symbol without prices
+                raise ProviderError(Failure.MALFORMED, SERVICE, "an answer that is no chart")
+            about = _SYMBOL.search(head)
+            if about and about[1].decode(errors="replace").upper() != unquote(path[len(_CHARTS) :]).upper():
+                raise ProviderError(Failure.MALFORMED, SERVICE, "an answer about another symbol")
 
 
 class _YahooData(YfData):  # type: ignore[misc]

@@ -12,6 +12,7 @@ from feeds.rate_limit import RateLimit
 from feeds.yahoo_client import YahooClient, YahooError
 from feeds.yahoo_session import YahooSession
 from tests.feeds.faulty_server import FaultyServer, Reply, faulty_server, of
+from tests.feeds.yahoo_server import chart
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # yfinance 1.7 on pandas 3.1
 
@@ -46,6 +47,17 @@ def test_a_body_without_end_is_not_read_on_whatever_the_page(server: FaultyServe
         session(server).get("https://query1.finance.yahoo.com/v8/finance/chart/AAA", timeout=60)
     assert caught.value.failure is Failure.REFUSED
     assert server.sent < 50_000_000
+
+
+def test_a_chart_of_another_symbol_is_not_taken_for_that_of_the_one_asked_about(
+    server: FaultyServer, tmp_path: Path
+) -> None:
+    server.answer = lambda asked: Reply(200, chart("^BBB", {"2024-03-04": 10.0}))
+    client = YahooClient(tmp_path, base_url=server.url)
+    days = dt.date(2024, 3, 1), dt.date(2024, 3, 8)
+    with pytest.raises(YahooError, match="about another symbol"):
+        client.history("AAA", *days)
+    assert client.history("^bbb", *days)["Close"].tolist() == [10.0]
 
 
 def test_prices_go_through_it_as_well(server: FaultyServer, tmp_path: Path) -> None:
