@@ -40,11 +40,19 @@ class Line:
 
     def number(self, kind: str, of: str = "") -> float:
         """Return the number in a cell. Raises DataError when there is none."""
+        return self._parsed(kind, self.text(kind), of)
+
+    def fraction(self, kind: str, of: str = "") -> float:
+        """Return the number in a cell, 0.05 for 5%. Raises DataError when there is none."""
         text = self.text(kind)
+        value = self._parsed(kind, text.removesuffix("%").strip(), of)
+        return value / 100 if text.endswith("%") else value
+
+    def _parsed(self, kind: str, text: str, of: str) -> float:
         value = parse_number(text)
         if value is None:
             where = f"{self.where}: {of}: " if of else f"{self.where}: "
-            raise DataError(f"{where}{self.names[kind]} must be a number, was {text!r}")
+            raise DataError(f"{where}{self.names[kind]} must be a number, was {self.text(kind)!r}")
         return value
 
 
@@ -78,8 +86,8 @@ def read_table(path: Path, kinds: Mapping[str, Sequence[str]], *, needed: Sequen
 
 
 def parse_number(text: str) -> float | None:
-    """Return a finite number of ordinary size, None for anything else. $, % and (5) for -5 are understood."""
-    plain = text.replace("$", "").removesuffix("%").strip()
+    """Return a finite number of ordinary size, None for anything else. $ and (5) for -5 are understood."""
+    plain = text.replace("$", "").strip()
     if plain.startswith("(") and plain.endswith(")"):
         plain = f"-{plain[1:-1]}"
     if not _NUMBER.fullmatch(plain):

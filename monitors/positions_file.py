@@ -121,10 +121,9 @@ def _valued(symbol: str, line: Line, equity_usd: float, *, by_cost: bool) -> Sto
     def amount(kind: str) -> float | None:
         return None if line.is_unknown(kind) else line.number(kind, symbol)
 
-    shares, price, value, weight = amount("shares"), amount("price"), amount("value"), amount("weight")
-    if weight is not None and line.text("weight").endswith("%"):
-        weight /= 100
-    elif weight is not None and abs(weight) > 1.5:
+    shares, price, value = amount("shares"), amount("price"), amount("value")
+    weight = None if line.is_unknown("weight") else line.fraction("weight", symbol)
+    if weight is not None and abs(weight) > 1.5 and not line.text("weight").endswith("%"):
         raise DataError(
             f"{line.where}: {symbol}: weight must be a fraction of equity or end in %, was {weight:g}"
         )

@@ -49,6 +49,7 @@ def test_flows_are_read_where_there_are_some(file):
         ("date,equity\n2024-01-02,nan\n", r"file\.csv:2: equity must be a number, was 'nan'"),
         ("date,equity\n2024-01-02,\n", r"file\.csv:2: equity must be a number"),
         ("date,equity\n2024-01-02,1e999\n", "must be a number"),
+        ("date,equity\n2024-01-02,95%\n", r"file\.csv:2: equity must be a number, was '95%'"),
         ("date,equity\n2024-02-30,1\n", "not a date: '2024-02-30'"),
         ("date,equity\n2024-01-02,1\n2024-01-02,2\n", "2024-01-02 is there twice"),
         (b"\xff\xfe\x00", "is not UTF-8"),

@@ -119,6 +119,8 @@ def test_a_missing_file_is_named(tmp_path):
         ("symbol,sector,value\nA,x,1\na,x,2\n", "A is there twice"),
         ("symbol,sector,value\n,x,1\n", "has no symbol"),
         ("symbol,sector,weight\nA,x,42\n", "fraction of equity or end in %"),
+        ("symbol,sector,weight\nA,x,%\n", r"file\.csv:2: A: weight must be a number, was '%'"),
+        ("symbol,sector,shares,price\nA,x,1,5%\n", r"file\.csv:2: A: price must be a number, was '5%'"),
     ],
 )
 def test_positions_that_cannot_be_read_name_the_place(file, text, said):
