@@ -95,7 +95,7 @@ class YahooSocket:
         try:
             async with asyncio.timeout(CONNECT_S):
                 socket = await connect(self._url, max_size=FRAME_BYTES_MAX, close_timeout=1.0, max_queue=64)
-        except (OSError, TimeoutError, WebSocketException) as error:
+        except (OSError, TimeoutError, ValueError, WebSocketException) as error:  # ValueError: a bad redirect
             return f"no connection to Yahoo's stream ({type(error).__name__})"
         try:
             names = sorted(self._columns)

@@ -15,7 +15,8 @@ from websockets.asyncio.server import ServerConnection
 
 from engine.clock import ManualClock
 from feeds.live import LiveRow
-from feeds.yahoo_socket import InvalidFrame, decode
+from feeds.live_hours import TradingDay
+from feeds.yahoo_socket import InvalidFrame, YahooSocket, decode, listening
 from feeds.yahoo_stream import YahooStream
 from tests.feeds.live_driving import Driver, driving, utc_ns
 from tests.feeds.test_yahoo_poll import answering, closes, poll
@@ -247,6 +248,34 @@ async def test_a_server_that_closes_at_once_is_not_asked_without_a_wait(
     async with streaming(yahoo, stream, tmp_path) as driver:
         await driver.advance(300)
     assert 4 <= stream.n_connections <= 14  # Waits of 2, 4, 8, ... seconds
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi",
+        b"HTTP/1.1 302 Found\r\nLocation: ws://[::bad/\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\n\r\n",
+        b"\x00\xff\r\n\r\n",
+        b"",
+    ],
+)
+async def test_no_answer_to_the_handshake_ends_the_client(reply: bytes) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(reply)
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port, clock = server.sockets[0].getsockname()[1], ManualClock(OPEN)
+        trading = TradingDay(OPEN)
+        socket = YahooSocket(["AAA"], clock, trading, url=f"ws://127.0.0.1:{port}/", expected_s=EXPECTED_S)
+        async with listening(socket) as running:
+            assert (await socket.heard()).listening is False
+            told = (await socket.heard()).status
+            assert told is not None
+            assert told.kind == "down"
+            assert not running.done()
 
 
 async def test_a_suspected_split_is_told_with_the_first_trade_and_gives_no_bar(
