@@ -37,9 +37,9 @@ def remember_bar(state, tape, t, atr_bars):
                 bar = tape.high[t, s], tape.low[t, s], tape.close[t, s]
                 advance_atr(state.symbols[s], seen[s], atr_bars, *bar)
     for s in range(len(status)):
-        traded = status[s] >= 2
+        traded, before = status[s] >= 2, newest[s]
         seen[s] += traded
-        newest[s] = session if traded else newest[s]
+        newest[s] = session if traded else before
 
 
 @step
@@ -86,9 +86,11 @@ def reverse(ring, j, s, first, last):
 
 @step
 def keep(places, status, values):
-    """Write `values` where the symbol traded; without a branch, so that it becomes vector instructions."""
+    """Write `values` where the symbol traded. Both are read first: without a branch it becomes vector
+    instructions."""
     for s in range(len(status)):
-        places[s] = values[s] if status[s] >= 2 else places[s]
+        old, new = places[s], values[s]
+        places[s] = new if status[s] >= 2 else old
 
 
 @step

@@ -70,6 +70,8 @@ def match(order, trigger, phase, open_, high, low, close):
 def market_price(order, plan, tape, t, s, phase):
     """Return what `match` says of the bar of row t. Inside the bar, an order that could have traded at the
     open and is still there has had its chance."""
+    if order.type == MARKET:  # Most orders: of the bar they need the open alone
+        return tape.open[t, s] if phase == AT_OPEN else np.nan
     open_, high, low, close = tape.open[t, s], tape.high[t, s], tape.low[t, s], tape.close[t, s]
     if phase == INTRABAR and not np.isnan(match(order, plan.trigger, AT_OPEN, open_, high, low, close)):
         return np.nan

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -13,6 +14,7 @@ from engine.errors import ConfigError
 OTHER = "other"
 
 
+@functools.cache  # A universe has thousands of names in a few dozen industries
 def sector_key(sector: str, industry: str) -> str:
     """Return the name under which a symbol's exposure is limited.
 
