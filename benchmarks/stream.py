@@ -52,7 +52,8 @@ from monitors.stream_log import StreamRow
 from monitors.subscriber import QUEUE_PACKETS, SOCKET_BYTES
 from monitors.writer import SCHEMA, Writer
 from scripts.live_assembly import MonitorRequest, assemble, make_plan
-from storage.live import DATABASE, IDLE_CHECKPOINT_COMMITS, LiveStore, open_store, read_only
+from storage.found import DATABASE, read_only
+from storage.live import IDLE_CHECKPOINT_COMMITS, LiveStore, open_store
 from strategies import registry
 
 FULL: dict[str, Any] = {

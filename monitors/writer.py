@@ -24,7 +24,8 @@ from monitors.inputs import Input, Plan, Readings, Stop
 from monitors.stream_log import StreamRow
 from monitors.view import NO_POSITIONS
 from storage import journal
-from storage.live import LiveStore, Schema, read_only
+from storage.found import read_only
+from storage.live import LiveStore, Schema
 
 PRUNE_INPUTS, PRUNE_ROWS, PRUNE_STREAM_ROWS = 16, 64, 512  # every so many inputs so many rows
 OUTBOX_KEPT_NS = 7 * 86_400 * 1_000_000_000  # Longer than a mail is tried, and than its name may come again

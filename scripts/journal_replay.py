@@ -16,7 +16,7 @@ from scripts.live_assembly import assemble
 from scripts.progress import Progress
 from scripts.store import readable
 from storage import journal
-from storage.live import snapshots
+from storage.found import snapshots
 
 
 def replay_journal(path: Path, *, json: bool) -> int:

@@ -42,8 +42,9 @@ from scripts.live_feeds import open_live_feed
 from scripts.progress import compiled_kernels, telling_of_compilation
 from scripts.store import store_dir
 from scripts.store_verify import verify_store
+from storage.found import read_only
 from storage.journal import JournalDamaged
-from storage.live import open_store, read_only
+from storage.live import open_store
 
 if TYPE_CHECKING:
     from monitors.curve import ServerKeys

@@ -14,7 +14,7 @@ from config import Settings, load_settings
 from engine.errors import DataError
 from scripts import tables
 from storage import commands
-from storage.live import DATABASE, read_only
+from storage.found import DATABASE, read_only
 
 FOLDER = "live"  # under storage.data_dir
 

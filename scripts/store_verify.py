@@ -11,7 +11,7 @@ from monitors import stream_log
 from monitors.writer import SCHEMA
 from scripts import tables
 from scripts.progress import Progress
-from storage import high_water, journal, live
+from storage import found, high_water, journal
 from storage.high_water import Mark
 from storage.journal import Head, JournalDamaged
 
@@ -38,8 +38,8 @@ def verify_store(path: Path, *, json: bool) -> int:
 
 def verified(path: Path) -> tuple[dict[str, int], Head]:
     """Return how much of what a store holds, and the head of its journal. Raises JournalDamaged."""
-    mark = high_water.read(path / live.MARK)  # Before the database, which only goes on from there
-    with live.read_only(path) as connection:
+    mark = high_water.read(path / found.MARK)  # Before the database, which only goes on from there
+    with found.read_only(path) as connection:
         connection.execute("BEGIN")  # All of it as at one moment
         try:
             return _verified(path, connection, mark)
@@ -49,13 +49,13 @@ def verified(path: Path) -> tuple[dict[str, int], Head]:
 
 def _verified(path: Path, connection: sqlite3.Connection, mark: Mark | None) -> tuple[dict[str, int], Head]:
     """Return how much of what was found, and the head of the journal."""
-    if (version := live.version_of(connection, path)) != live.VERSION:
+    if (version := found.version_of(connection, path)) != found.VERSION:
         raise DataError(
             f"{path}: is of an older version (tables {version}); a start of its monitor brings it up to date"
         )
-    found = connection.execute("PRAGMA integrity_check").fetchone()[0]
-    if found != "ok":
-        raise JournalDamaged(found)
+    whole = connection.execute("PRAGMA integrity_check").fetchone()[0]
+    if whole != "ok":
+        raise JournalDamaged(whole)
     newest = journal.newest_seq(connection)
     head = journal.base(connection)
     n_rows = newest - head.seq
@@ -63,8 +63,8 @@ def _verified(path: Path, connection: sqlite3.Connection, mark: Mark | None) -> 
         for n, entry in enumerate(SCHEMA.checked(connection, journal.read(connection)), 1):
             head = Head(entry.seq, entry.hash)
             progress.importing(n, n_rows)
-    live.check_mark(connection, mark)
-    n_snapshots = sum(1 for _ in live.snapshots(connection))
+    found.check_mark(connection, mark)
+    n_snapshots = sum(1 for _ in found.snapshots(connection))
     (n_alerts, n_mails) = (
         connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("outbox", "mail")
     )

@@ -145,12 +145,12 @@ FAULTS = (
     fault(
         "7 fastmath=True",
         "tests/engine/test_jit.py::test_a_kernel_tells_nan_from_a_number_compiled_or_not",
-        "engine/jit.py", '= {"cache": True, "nogil"', '= {"fastmath": True, "cache": True, "nogil"',
+        "engine/jit.py", '= {"nogil": True', '= {"fastmath": True, "nogil": True',
     ),
     fault(
         "7 fastmath=True, unread",
         "tests/engine/test_jit.py::test_no_kernel_uses_fastmath_parallel_loops_or_running_sums",
-        "engine/jit.py", '= {"cache": True, "nogil"', '= {"fastmath": True, "cache": True, "nogil"',
+        "engine/jit.py", '= {"nogil": True', '= {"fastmath": True, "nogil": True',
     ),
     fault(
         "8 window as a difference of running sums",
@@ -246,7 +246,7 @@ FAULTS = (
     fault(
         "18 a log that lost a frame is not noticed",
         "tests/storage/test_live.py::test_a_log_that_lost_its_last_frame_is_noticed",
-        "storage/live.py",
+        "storage/found.py",
         "    if newest < mark.head.seq:\n", "    if False:\n",
         ("    if journal.head_at(connection, mark.head.seq) != mark.head:\n", "    if False:\n"),
     ),

@@ -31,7 +31,8 @@ from monitors.routes import Routes
 from monitors.subscriber import Subscriber
 from monitors.writer import SCHEMA, Writer
 from scripts.live_assembly import MonitorRequest, assemble, make_plan
-from storage.live import open_store, read_only
+from storage.found import read_only
+from storage.live import open_store
 from tests.monitors.live_market import at, plan
 from tests.monitors.test_http import no_gauges
 

@@ -20,7 +20,8 @@ from monitors.writer import SCHEMA, Writer
 from scripts.live_assembly import assemble
 from scripts.store_verify import verified
 from storage import journal
-from storage.live import DATABASE, MARK, open_store
+from storage.found import DATABASE, MARK
+from storage.live import open_store
 from tests.monitors.live_market import at, plan, rows, writer_on
 
 ALL = os.environ.get("SMALLCAP_FAULTS") == "all"

@@ -343,7 +343,7 @@ async def test_damage_that_a_task_off_the_path_finds_ends_the_daemon_at_once(hom
 
 async def test_a_subscriber_on_the_path_hears_of_committed_rows_alone(home):
     """What is published can already be read in the store by somebody else."""
-    from storage.live import read_only
+    from storage.found import read_only
 
     class Publisher:
         def __init__(self):

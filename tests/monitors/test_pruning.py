@@ -15,8 +15,9 @@ from scripts.cli import run
 from scripts.live_assembly import assemble
 from scripts.store_verify import verified
 from storage import journal
+from storage.found import DATABASE, MARK
 from storage.journal import JournalDamaged
-from storage.live import DATABASE, MARK, open_store
+from storage.live import open_store
 from tests.monitors.live_market import at, plan, rows
 
 KEPT, SNAPSHOT_INPUTS = 40, 5

@@ -9,8 +9,9 @@ from monitors import outbox, stream_log
 from monitors.inputs import Stop, Tick
 from monitors.writer import SCHEMA
 from scripts.store_verify import verified
+from storage.found import DATABASE
 from storage.journal import JournalDamaged
-from storage.live import DATABASE, open_store
+from storage.live import open_store
 from tests.monitors.live_market import at, plan, rows, writer_on
 
 PEOPLE = ("pm@fund.test", "risk@fund.test")

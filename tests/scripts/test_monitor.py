@@ -19,7 +19,7 @@ import pytest
 from monitors import inputs
 from scripts.cli import run
 from storage import journal
-from storage.live import read_only
+from storage.found import read_only
 from tests.ports import free_port
 from tests.scripts.price_file import write_prices
 

@@ -12,17 +12,9 @@ import pytest
 from engine import snapshot
 from engine.errors import ConfigError, DataError
 from storage import journal
+from storage.found import DATABASE, MARK, read_only
 from storage.journal import JournalDamaged
-from storage.live import (
-    CHECKPOINT_COMMITS,
-    DATABASE,
-    IDLE_CHECKPOINT_COMMITS,
-    MARK,
-    Schema,
-    StoreFailed,
-    open_store,
-    read_only,
-)
+from storage.live import CHECKPOINT_COMMITS, IDLE_CHECKPOINT_COMMITS, Schema, StoreFailed, open_store
 
 ROOT = Path(__file__).parents[2]
 NOTES = Schema(("CREATE TABLE IF NOT EXISTS notes (text TEXT NOT NULL)",))

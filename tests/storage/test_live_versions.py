@@ -14,8 +14,9 @@ from monitors import listing, outbox, stream_log
 from monitors.writer import SCHEMA
 from scripts.store_verify import verified
 from storage import journal
+from storage.found import DATABASE, MARK, VERSION, read_only
 from storage.high_water import HighWater, Mark
-from storage.live import DATABASE, MARK, VERSION, open_store, read_only
+from storage.live import open_store
 from tests.monitors.live_market import at, plan, rows, writer_on
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -141,7 +142,7 @@ import os, shutil, signal, sys
 from pathlib import Path
 from monitors.writer import SCHEMA
 from storage import live
-connect, home = live._connect, Path(sys.argv[1])
+connect, home = live.connect, Path(sys.argv[1])
 n = 0
 while True:
     n += 1
@@ -157,7 +158,7 @@ while True:
             connection = connect(path)
             connection.set_trace_callback(count)
             return connection
-        live._connect = counted
+        live.connect = counted
         live.open_store(trial, SCHEMA)
         os._exit(0)
     if os.wait()[1] == 0:
