@@ -57,8 +57,10 @@ def vectorbt_cross(
                 close, entries, exits, price=open_, size=size, size_type="amount", fees=commission_rate,
                 init_cash=capital_usd, cash_sharing=True, group_by=True, freq="1D",
             )  # fmt: skip
-            equity = portfolio.value()
-            return PeerRun(int(portfolio.orders.count()), float(equity.iloc[-1]))
+            # What the loop hands out: fills, round trips, and cash, positions and equity at each close
+            fills, _ = portfolio.orders.records, portfolio.trades.records
+            _, _, equity = portfolio.cash(), portfolio.asset_value(), portfolio.value()
+            return PeerRun(len(fills), float(equity.iloc[-1]))
 
     return run
 
