@@ -175,13 +175,15 @@ class Subscriber:
     async def _receive(self) -> Packet | Heartbeat:
         """Return the next valid frame of the publishing socket. Raises StreamError for another stream."""
         while True:
-            try:
-                async with asyncio.timeout(SILENCE_S):
-                    parts = await self._sub.recv_multipart()
-            except TimeoutError:
+            heard = asyncio.ensure_future(self._sub.recv_multipart())
+            if not heard.done():  # Nothing is cancelled: what had just come would be lost
+                await asyncio.wait((heard,), timeout=SILENCE_S)
+            if heard.done():
+                parts = heard.result()
+            else:
                 text = f"{self.address}: nothing heard for {SILENCE_S:.0f} s"
                 self._tell(Notice("silent", f"{text}; no publisher there, or it does not admit this key"))
-                parts = await self._sub.recv_multipart()
+                parts = await heard
                 self._tell(Notice("heard", f"{self.address}: the publisher is heard again"))
             try:
                 topic, frame = parts

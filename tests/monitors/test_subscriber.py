@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import zmq.asyncio
 from engine.errors import ConfigError
 from monitors import bodies, stream_log, wire
 from monitors import publisher as publishing_module
+from monitors import subscriber as subscribing_module
 from monitors.batches import Batch
 from monitors.publisher import Publisher
 from monitors.subscriber import Notice, StreamError, Subscriber, families_of
@@ -233,6 +235,24 @@ async def test_every_hole_is_noticed_and_filled(store, topics):
 
 def wire_family(entry: tuple[int, int, bodies.AnyBody]) -> str:
     return entry[2].topic.partition(".")[0]
+
+
+async def test_a_message_that_comes_when_the_silence_has_lasted_too_long_is_not_lost(store, monkeypatch):
+    monkeypatch.setattr(subscribing_module, "SILENCE_S", 0.05)
+    notices: list[Notice] = []
+    told: Told = []
+    async with publishing(store) as publisher:
+        subscriber = Subscriber(publisher.address, ["signal."], on_notice=notices.append)
+        following = asyncio.create_task(append_all(subscriber, told))
+        await settled(lambda: notices)
+        for n in range(1, 6):
+            publisher.publish(store.commit("signal"))
+            time.sleep(0.1)  # The fault itself: the loop sees message and end of the time in one turn
+            await settled(lambda n=n: len(told) == n)
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+    assert "missed" not in {notice.kind for notice in notices}
+    assert told == store.messages()
 
 
 async def test_a_lost_tail_is_noticed_by_the_heartbeat(store):
