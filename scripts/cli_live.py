@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -110,6 +113,8 @@ def monitor(
     Everything is kept in a store: killed at any moment, it goes on where it was. Without options it replays a
     synthetic market as fast as it goes.
     """
+    if replay_journal is None and verify is None:  # Ended early, these would say that all is well
+        context.with_resource(_ended_by_signals())
     from scripts.assembly import BacktestRequest
     from scripts.live_assembly import MonitorRequest
     from scripts.monitor import run_monitor
@@ -154,6 +159,21 @@ def monitor(
         force=options.force,
         verbose=options.verbose,
     )
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Within, SIGTERM and Ctrl-C end the process with code 0, until the daemon has handlers of its own."""
+
+    def end(*_: object) -> NoReturn:
+        raise SystemExit(0)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _speed(text: str) -> float | None:

@@ -84,13 +84,13 @@ def test_a_signal_handler_of_the_work_is_still_called_while_it_winds_up():
     assert called.is_set()
 
 
-CTRL_C_AT_THE_IMPORT_OF = """
+A_SIGNAL_AT_THE_IMPORT_OF = """
 import signal, sys
 
 class Finder:
     def find_spec(self, name, path=None, target=None):
         if name == {module!r}:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.{signal})
 
 sys.meta_path.insert(0, Finder())
 """
@@ -98,10 +98,27 @@ sys.meta_path.insert(0, Finder())
 
 @pytest.mark.parametrize("module", ["scripts.cli", "typer", "scripts.backtest", "numpy"])
 def test_a_ctrl_c_while_the_program_is_loaded_is_code_130_without_a_traceback(tmp_path, module):
-    (tmp_path / "sitecustomize.py").write_text(CTRL_C_AT_THE_IMPORT_OF.format(module=module))
-    done = subprocess.run(
-        [*FOREGROUND, str(ROOT / "main.py"), "backtest"], cwd=tmp_path, capture_output=True, text=True,
-        env=os.environ | {"PYTHONPATH": str(tmp_path)}, timeout=60, check=False,
-    )  # fmt: skip
+    done = signalled(tmp_path, "SIGINT", module, "backtest")
     assert done.returncode == 130
     assert done.stderr in ("", "interrupted; nothing was kept\n")
+
+
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("module", ["scripts.monitor", "numpy", "feeds.replay"])
+def test_a_monitor_that_is_told_to_stop_before_it_has_begun_ends_with_0(tmp_path, number, module):
+    done = signalled(tmp_path, number, module, "monitor")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("option", ["--verify", "--replay-journal"])
+def test_a_store_that_was_not_read_to_its_end_is_not_called_whole(tmp_path, option):
+    assert signalled(tmp_path, "SIGTERM", "scripts.monitor", "monitor", option, "live").returncode != 0
+
+
+def signalled(folder, number, module, *words):
+    """Run a command, a signal coming while a module is looked for."""
+    (folder / "sitecustomize.py").write_text(A_SIGNAL_AT_THE_IMPORT_OF.format(signal=number, module=module))
+    return subprocess.run(
+        [*FOREGROUND, str(ROOT / "main.py"), *words], cwd=folder, capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": str(folder)}, timeout=60, check=False,
+    )  # fmt: skip
