@@ -55,8 +55,8 @@ class Sessions:
             self.benchmark_present = False
         self.complete = moment.hour >= _CLOSE_HOUR or (first and moment.hour >= _HALF_DAY_HOUR)
         present = ~np.isnan(bars.close[0])
-        np.copyto(self.last_ts_ns, ts_ns, where=present)
-        np.copyto(self._last, self.count, where=present)
+        self.last_ts_ns[present] = ts_ns
+        self._last[present] = self.count
         self.benchmark_present |= bool(bars.benchmark[0, 0] > 0.0)
 
     def missed(self) -> Int:
