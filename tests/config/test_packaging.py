@@ -101,3 +101,14 @@ def test_importing_config_loads_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     heavy = {"numpy", "numba", "pandas", "engine", "brokers", "asyncio", "zoneinfo", "difflib"}
     assert not heavy & set(json.loads(done.stdout))
+
+
+def test_the_installed_command_is_the_one_of_main():
+    (place,) = PROJECT["project"]["scripts"].values()
+    module, _, name = place.partition(":")
+    assert f"from {module} import {name}\n" in (ROOT / "main.py").read_text(encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-c", f"from {module} import {name}; raise SystemExit({name}())", "--help"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "monitor" in done.stdout
