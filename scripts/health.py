@@ -80,7 +80,7 @@ def run_health(
             print(jsonlib.dumps(_as_dict(verdict, settings, code), indent=2))
         else:
             _print(verdict)
-        sys.stdout.flush()
+        print(end="", flush=True)
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # The exit must not fail at it again
         if not isinstance(error, BrokenPipeError):  # Else whoever reads the pipe has seen enough

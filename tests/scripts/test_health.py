@@ -218,6 +218,12 @@ def test_whoever_closes_the_pipe_early_changes_nothing_about_the_verdict(
     assert judged(tmp_path, options, write).returncode == code
 
 
+def test_a_verdict_is_given_to_whoever_has_closed_the_output(health, tmp_path):
+    health()
+    closed = ["sh", "-c", 'exec "$@" >&-', "sh"]
+    assert judged(tmp_path, [], None, before=closed).returncode == 0
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
 def test_a_verdict_that_cannot_be_written_is_none(health, tmp_path):
     health()
@@ -226,12 +232,12 @@ def test_a_verdict_that_cannot_be_written_is_none(health, tmp_path):
     assert (done.returncode, done.stderr) == (2, "error: [Errno 28] No space left on device\n")
 
 
-def judged(folder, options, stdout):
+def judged(folder, options, stdout, before=()):
     """Run the command in a process of its own over the files in a folder."""
     words = [
         "--settings", "settings.json", "health", "--equity", "equity.csv", "--positions", "positions.csv",
     ]  # fmt: skip
     return subprocess.run(
-        [sys.executable, ROOT / "main.py", *words, *options], cwd=folder, stdout=stdout,
+        [*before, sys.executable, ROOT / "main.py", *words, *options], cwd=folder, stdout=stdout,
         stderr=subprocess.PIPE, text=True, check=False,
     )  # fmt: skip
