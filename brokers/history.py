@@ -37,9 +37,9 @@ def remember_bar(state, tape, t, atr_bars):
                 bar = tape.high[t, s], tape.low[t, s], tape.close[t, s]
                 advance_atr(state.symbols[s], seen[s], atr_bars, *bar)
     for s in range(len(status)):
-        traded, before = status[s] >= 2, newest[s]
+        traded = status[s] >= 2
         seen[s] += traded
-        newest[s] = session if traded else before
+        newest[s] = session if traded else newest[s]
 
 
 @step
