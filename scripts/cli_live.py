@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
@@ -31,6 +28,7 @@ from scripts.options import (
     SymbolsFile,
     TradingMode,
 )
+from scripts.start_signals import starting
 
 MONITOR_CODES = (
     "Besides: 65 the store is damaged (a copy is kept), 74 the disk refused a write, 75 another monitor runs"
@@ -114,7 +112,7 @@ def monitor(
     synthetic market as fast as it goes.
     """
     if replay_journal is None and verify is None:  # Ended early, these would say that all is well
-        context.with_resource(_ended_by_signals())
+        context.with_resource(starting())
     from scripts.assembly import BacktestRequest
     from scripts.live_assembly import MonitorRequest
     from scripts.monitor import run_monitor
@@ -159,21 +157,6 @@ def monitor(
         force=options.force,
         verbose=options.verbose,
     )
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Within, SIGTERM and Ctrl-C end the process with code 0, until the daemon has handlers of its own."""
-
-    def end(*_: object) -> NoReturn:
-        raise SystemExit(0)
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _speed(text: str) -> float | None:

@@ -40,6 +40,7 @@ from scripts.journal_replay import replay_journal
 from scripts.live_assembly import MonitorRequest, assemble, make_plan, warm_up
 from scripts.live_feeds import open_live_feed
 from scripts.progress import compiled_kernels, telling_of_compilation
+from scripts.start_signals import started
 from scripts.store import store_dir
 from scripts.store_verify import verify_store
 from storage.found import read_only
@@ -189,6 +190,7 @@ class Process:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, daemon.stop, signal.Signals(number).name)
             loop.add_signal_handler(signal.SIGHUP, daemon.reload)
+            started()
             await self._start_http(stack, daemon)
             self._ready_s = time.perf_counter() - self._began_s
             gc.collect()

@@ -13,6 +13,7 @@ import pytest
 
 from scripts.interrupts import run_interruptible
 from tests.scripts.foreground import FOREGROUND
+from tests.scripts.price_file import write_prices
 
 ROOT = Path(__file__).parents[2]
 WAIT_FOR_EVER = """
@@ -108,6 +109,22 @@ def test_a_ctrl_c_while_the_program_is_loaded_is_code_130_without_a_traceback(tm
 def test_a_monitor_that_is_told_to_stop_before_it_has_begun_ends_with_0(tmp_path, number, module):
     done = signalled(tmp_path, number, module, "monitor")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("number", ["SIGHUP", "SIGUSR1"])
+@pytest.mark.parametrize("module", ["scripts.monitor", "feeds.replay"])
+def test_a_signal_for_the_daemon_waits_while_a_monitor_starts(tmp_path, monkeypatch, number, module):
+    for name in ("TS_STREAM__ADDRESS", "TS_MONITOR__HTTP_ADDRESS"):
+        monkeypatch.setenv(name, "null")
+    data = str(write_prices(tmp_path / "prices.csv", n_days=10))
+    done = signalled(tmp_path, number, module, "monitor", "--data", data, "--strategies", "trend")
+    assert done.returncode == 0, done.stderr
+    assert "10 rows" in done.stdout
+
+
+def test_a_start_that_fails_has_its_own_exit_code_whatever_waits(tmp_path):
+    done = signalled(tmp_path, "SIGHUP", "scripts.monitor", "monitor", "--data", "nowhere.csv")
+    assert done.returncode == 65, done.stderr
 
 
 @pytest.mark.parametrize("option", ["--verify", "--replay-journal"])
