@@ -32,8 +32,10 @@ LATE_NS = 10 * 60 * 1_000_000_000
 DETAILED = 12  # alerts told in full; the rest take a line each
 _SUBJECT_MAX = 150
 _REPEAT = "may be a repeat"
-_STYLE = (
-    "<style>body{font:14px sans-serif;color:#222}td{padding:1px 10px 1px 0;vertical-align:top}"
+_HEAD = (
+    '<meta name="viewport" content="width=device-width">'
+    "<style>body{font:14px sans-serif;color:#222;overflow-wrap:anywhere}img{max-width:100%;height:auto}"
+    "td{padding:1px 10px 1px 0;vertical-align:top}"
     "td:first-child{color:#777;white-space:nowrap}h3{margin:18px 0 4px}small{color:#777}</style>"
 )
 
@@ -150,7 +152,7 @@ def _html(told: Digest, lead: Sequence[str], footer: str, charted: Transition | 
     if footer:
         parts.append(f"<p><small>{escape(clean(footer))}</small></p>")
     body = "\n".join(parts)
-    return f"<!DOCTYPE html>\n<html><head>{_STYLE}</head>\n<body>{body}</body></html>\n"
+    return f"<!DOCTYPE html>\n<html><head>{_HEAD}</head>\n<body>{body}</body></html>\n"
 
 
 def _picture(one: Transition, cid: str) -> str:

@@ -6,6 +6,7 @@ import sqlite3
 import time
 from pathlib import Path
 
+from engine.counted import counted
 from engine.errors import DataError
 from monitors import stream_log
 from monitors.writer import SCHEMA
@@ -31,7 +32,7 @@ def verify_store(path: Path, *, json: bool) -> int:
         print(to_json(outcome, indent=None), end="")
     else:
         tables.print_line(f"{path}: whole ({seconds:.1f} s)")
-        tables.print_line(", ".join(f"{n:,} {what.replace('_', ' ')}" for what, n in counts.items()))
+        tables.print_line(", ".join(counted(n, what.replace("_", " ")) for what, n in counts.items()))
         tables.print_line(f"hash of the last journal row: {head.hash.hex()}")
     return 0
 

@@ -17,6 +17,7 @@ from monitors.digest import digest
 from monitors.mail import LATE_NS, Envelope, alert_mail, notice_mail
 from monitors.wording import moment
 from tests.monitors.post import START_NS, transition
+from tests.reports.browser import browser
 
 NIGHTLY = [pytest.mark.nightly, pytest.mark.timeout(3_600)]  # Minutes of work, more on a busy machine
 EMAIL = Email(
@@ -194,3 +195,16 @@ def test_a_daily_word_keeps_its_lines_and_lets_no_other_in():
     assert "Bcc" not in mail
     lines = mail.get_body(("plain",)).get_content().splitlines()
     assert lines[:2] == ["one", "two three"]
+
+
+def test_a_mail_is_no_wider_than_a_telephone(tmp_path):
+    long = "NO-SPACE-" * 20
+    mail = alert_mail(EMAIL, digest([drawdown(subject=long, regime=long)]), ENVELOPE)
+    page = bodies(mail)[1].replace("<html>", '<html data-ready="yes">')
+    (tmp_path / "mail.html").write_text(page)
+    with browser() as tab:
+        tab.resize(400, 800, mobile=True)
+        tab.open(tmp_path / "mail.html")
+        assert tab.value("document.querySelector('img') !== null")
+        assert tab.value("innerWidth") == 400
+        assert tab.value("document.documentElement.scrollWidth") <= 400

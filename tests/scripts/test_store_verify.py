@@ -29,6 +29,14 @@ def test_a_whole_store_is_counted(store, capsys):
     assert "21 journal rows, 2 snapshots" in capsys.readouterr().out.replace("\n", " ")
 
 
+def test_one_of_a_kind_is_told_as_one(tmp_path, capsys):
+    writer = writer_on(tmp_path / "young", snapshot_inputs=1)
+    writer.take(plan(), at())
+    writer.store.close()
+    assert run(["monitor", "--verify", str(tmp_path / "young")]) == 0
+    assert "1 journal row, 1 snapshot, 0 stream messages" in capsys.readouterr().out.replace("\n", " ")
+
+
 def test_damage_is_one_line_and_exit_code_65_and_nothing_is_changed(store, capsys):
     raw = sqlite3.connect(store / "live.db")
     raw.execute("UPDATE stream SET payload = x'01' WHERE seq = 1")
