@@ -1,7 +1,9 @@
 """`monitor --feed yahoo` as a person runs it, against a local server that speaks Yahoo's chart API."""
 
 import json
+import re
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from tests.feeds.yahoo_server import chart, yahoo_server
 
 SYMBOLS = ("AAAA", "BBBB", "CCCC")
 N_SESSIONS = 100
+DEPLOY = Path(__file__).parents[2] / "docs" / "deploy"
 COMMAND = ["monitor", "--feed", "yahoo", "--symbol", ",".join(SYMBOLS), "--strategies", "trend"]
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # yfinance 1.7 on pandas 3.1
@@ -100,3 +103,26 @@ def test_what_counts_sessions_counts_them_in_bars():
     assert minutes.risk_management.signal_ttl == 78 * settings.risk_management.signal_ttl
     assert minutes.risk_management.rearm_sessions == 78 * settings.risk_management.rearm_sessions
     assert in_bars(settings, "1d") is settings
+
+
+def service_command():
+    words = re.search(r"^ExecStart=\S+ (.*)$", (DEPLOY / "smallcap-monitor.service").read_text(), re.M)[1]
+    return words.replace("/etc/smallcap", "config").replace("/var/lib/smallcap", "kept").split()
+
+
+def container_command():
+    words = json.loads(re.search(r"command: (.*)$", (DEPLOY / "compose.yaml").read_text(), re.M)[1])
+    return [re.sub("^/data", "kept", re.sub("^/config", "config", word)) for word in words]
+
+
+@pytest.mark.parametrize("words", [service_command(), container_command()], ids=["systemd", "compose"])
+def test_what_docs_deploy_starts_watches_a_live_feed_of_the_symbols_beside_the_settings(
+    yahoo, tmp_path, capsys, words
+):
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "settings.json").write_text("{}")
+    (tmp_path / "config" / "symbols.txt").write_text("\n".join(SYMBOLS))
+    options = ["--once", "--json", "--strategies", "trend", "--start", yahoo.days[0]]
+    assert run([*words, *options]) == 0
+    assert json.loads(capsys.readouterr().out)["counts"]["rows"] == N_SESSIONS
+    assert (tmp_path / "kept" / "live" / "live.db").exists()
