@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import typer
+from typer.core import TyperGroup
 
 USAGE = 2
 EXIT_CODES = (
@@ -24,8 +25,18 @@ class Globals(NamedTuple):
     verbose: bool
 
 
+class Commands(TyperGroup):
+    """Commands that help lists with a whole sentence each: Typer's own cuts it to one line."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        listed = {name: self.commands[name] for name in self.list_commands(ctx)}
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, one.get_short_help_str(1_000)) for name, one in listed.items()])
+
+
 app = typer.Typer(
     name="smallcap",
+    cls=Commands,
     help="Research and monitoring of small-cap growth equities: replay strategies, measure them, watch them.",
     epilog=EXIT_CODES,
     add_completion=False,

@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 
-from scripts.app import EXIT_CODES, GLOBALS, USAGE, Globals, app
+from scripts.app import EXIT_CODES, GLOBALS, USAGE, Commands, Globals, app
 from scripts.options import Json
 
 HEALTH_CODES = "Exit codes: 0 healthy, 1 breached, 2 could not evaluate (or wrong usage), 130 interrupted."
 
 alerts = typer.Typer(
     name="alerts",
+    cls=Commands,
     help="The live monitor's alerts: list them, acknowledge them, silence them.",
     invoke_without_command=True,
     rich_markup_mode=None,

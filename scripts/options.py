@@ -55,7 +55,9 @@ End = Annotated[str | None, typer.Option(metavar="DATE", help="Last day, include
 Strategies = Annotated[
     list[str] | None,
     typer.Option(
-        "--strategies", help="Several words, or commas: zanger canslim trend livermore. Default: all."
+        "--strategies",
+        metavar="NAMES",
+        help="Several words, or commas: zanger canslim trend livermore. Default: all.",
     ),
 ]
 TradingMode = Annotated[

@@ -18,7 +18,10 @@ from storage.journal import Head, JournalDamaged
 
 
 def verify_store(path: Path, *, json: bool) -> int:
-    """Verify a store (its folder), also while its monitor runs. Raises JournalDamaged where it is damaged."""
+    """Verify a store (its folder, or the database file), also while its monitor runs.
+
+    Raises JournalDamaged where it is damaged.
+    """
     began_s = time.perf_counter()
     counts, head = verified(path)
     seconds = time.perf_counter() - began_s
@@ -39,7 +42,8 @@ def verify_store(path: Path, *, json: bool) -> int:
 
 def verified(path: Path) -> tuple[dict[str, int], Head]:
     """Return how much of what a store holds, and the head of its journal. Raises JournalDamaged."""
-    mark = high_water.read(path / found.MARK)  # Before the database, which only goes on from there
+    folder = path.parent if path.name == found.DATABASE else path
+    mark = high_water.read(folder / found.MARK)  # Before the database, which only goes on from there
     with found.read_only(path) as connection:
         connection.execute("BEGIN")  # All of it as at one moment
         try:

@@ -172,6 +172,16 @@ def test_help_documents_the_exit_codes(capsys, arguments):
     assert " ".join(EXIT_CODES.split()) in " ".join(capsys.readouterr().out.split())
 
 
+def test_help_of_what_belongs_to_the_monitor_fits_a_terminal_and_is_cut_nowhere(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    for words in ("", "monitor", "health", "alerts", "alerts silence", "alerts check", "subscribe", "halt"):
+        assert run([*words.split(), "--help"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert max(map(len, lines)) <= 80
+        told = [line for line in lines if not line.startswith("Usage")]
+        assert not [line for line in told if line.endswith("...") or "list[" in line], words
+
+
 def test_help_imports_nothing_heavy():
     program = (
         "import sys, json; from scripts.cli import run; run(['backtest', '--help']);"

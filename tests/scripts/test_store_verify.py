@@ -27,6 +27,7 @@ def test_a_whole_store_is_counted(store, capsys):
     assert told["counts"]["snapshots"] == 2
     assert run(["monitor", "--verify", str(store)]) == 0
     assert "21 journal rows, 2 snapshots" in capsys.readouterr().out.replace("\n", " ")
+    assert run(["monitor", "--verify", str(store / "live.db")]) == 0
 
 
 def test_one_of_a_kind_is_told_as_one(tmp_path, capsys):
