@@ -61,7 +61,6 @@ def desk_params(config: DeskConfig) -> DeskParams:
     def level(fraction: float | None) -> float:
         return np.nan if fraction is None else float(fraction)
 
-    warnings = (*sorted(config.drawdown_warnings), np.inf, np.inf)
     return DeskParams(
         blend=int(config.mode == Mode.BLEND),
         sizing=int(config.position_sizing),
@@ -79,8 +78,6 @@ def desk_params(config: DeskConfig) -> DeskParams:
         portfolio_action=int(config.portfolio_action),
         rearm_sessions=int(config.rearm_sessions),
         rearm_regime=bool(config.rearm_regime),
-        warning_1=float(warnings[0]),
-        warning_2=float(warnings[1]),
         min_confidence=float(config.min_confidence),
         signal_ttl=int(config.signal_ttl_sessions),
         commission=float(config.commission_rate),
@@ -135,7 +132,8 @@ class Desk:
         self._params = desk_params(config)
         self._scalars = scalars(self._params)
         membership = universe.membership or _everyone(len(universe))
-        self._tables = DeskTables(self.weights, rules, sector_of, limits, *membership)
+        warnings = np.sort(np.array(config.drawdown_warnings, np.float64))
+        self._tables = DeskTables(self.weights, rules, sector_of, limits, warnings, *membership)
         low_bars = int(rules["low_bars"].max())
         spread_bars = SPREAD_BARS + 1 if self._params.corwin_schultz else 0
         self._state = allocate_state(

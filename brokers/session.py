@@ -93,7 +93,7 @@ def session_pass(tape, market, signals, params, tables, state, out, equity, row)
         next_action = action
         while next_action < len(tape.actions) and tape.actions[next_action].row == t:
             next_action += 1
-        if not has_room(state, out, n_accounts, last - first, next_action - action):
+        if not has_room(state, out, tables, last - first, next_action - action):
             return t if counters.overflow == 0 else OUT_OF_RANGE
         counters.session += 1
         if params.barred != 0:
@@ -113,7 +113,7 @@ def session_pass(tape, market, signals, params, tables, state, out, equity, row)
                 delist_missing(state, out, params, ts, a)
                 gross = value_of_lots(state, params, a)
             write_equity(state.accounts[a], counters, gross, equity[t, a])
-            portfolio_stop(state, out, params, ts, a, market[t])
+            portfolio_stop(state, out, params, tables, ts, a, market[t])
             if any_rules:
                 apply_exit_rules(state, out, tables, tape, t, a, market[t])
         take_signals(state, out, params, tables, tape, t, signals, first, last, market[t])
@@ -123,8 +123,9 @@ def session_pass(tape, market, signals, params, tables, state, out, equity, row)
 
 
 @step
-def has_room(state, out, n_accounts, n_signals, n_actions):
+def has_room(state, out, tables, n_signals, n_actions):
     """Return whether each buffer surely holds what one row can produce."""
+    n_accounts = len(state.accounts)
     busy = n_signals + n_actions * n_accounts
     for a in range(n_accounts):
         account = state.accounts[a]
@@ -135,7 +136,7 @@ def has_room(state, out, n_accounts, n_signals, n_actions):
         len(out.rejections) - counts.rejections, len(out.cashflows) - counts.cashflows,
         len(out.trades) - counts.trades, len(out.risk) - counts.risk, len(out.candidates),
     )  # fmt: skip
-    return 6 * busy + 8 * n_accounts <= room
+    return 6 * busy + (8 + len(tables.warnings)) * n_accounts <= room
 
 
 @routine
@@ -172,7 +173,7 @@ def delist_missing(state, out, params, ts, a):
 
 
 @step
-def portfolio_stop(state, out, params, ts, a, market):
+def portfolio_stop(state, out, params, tables, ts, a, market):
     """Advance the portfolio stop: active, halted until flat, cooling down, re-armed."""
     account = state.accounts[a]
     if account.state != ACTIVE:
@@ -181,19 +182,18 @@ def portfolio_stop(state, out, params, ts, a, market):
     drawdown = 1.0 - account.equity / account.hwm_risk
     if drawdown <= 0.0:
         account.warned = 0
-    if drawdown >= params.warning_1 or drawdown >= params.portfolio_stop:
-        warn_or_halt(state, out, params, ts, a, drawdown)
+    warnings = tables.warnings
+    due = account.warned < len(warnings) and drawdown >= warnings[account.warned]
+    if due or drawdown >= params.portfolio_stop:
+        warn_or_halt(state, out, params, warnings, ts, a, drawdown)
 
 
 @routine
-def warn_or_halt(state, out, params, ts, a, drawdown):
+def warn_or_halt(state, out, params, warnings, ts, a, drawdown):
     account = state.accounts[a]
-    if account.warned < 1 and drawdown >= params.warning_1:
-        account.warned = 1
-        emit_risk(state, out, ts, a, WARNED, drawdown, params.warning_1)
-    if account.warned < 2 and drawdown >= params.warning_2:
-        account.warned = 2
-        emit_risk(state, out, ts, a, WARNED, drawdown, params.warning_2)
+    while account.warned < len(warnings) and drawdown >= warnings[account.warned]:
+        emit_risk(state, out, ts, a, WARNED, drawdown, warnings[account.warned])
+        account.warned += 1
     if not drawdown >= params.portfolio_stop:
         return
     account.state = HALTED

@@ -104,8 +104,6 @@ class DeskParams(NamedTuple):
     portfolio_action: int
     rearm_sessions: int
     rearm_regime: bool
-    warning_1: float
-    warning_2: float
     min_confidence: float
     signal_ttl: int
     commission: float
@@ -131,6 +129,7 @@ class DeskTables(NamedTuple):
     rules: NDArray[np.void]  # RULES_DTYPE[S]
     sector: NDArray[np.int64]  # [N], row of sector_limits
     sector_limits: NDArray[np.float64]  # fraction of equity, inf = off
+    warnings: NDArray[np.float64]  # [W] drawdowns to be told of, ascending
     since_ns: NDArray[np.int64]  # [P], `engine.slab.Membership`
     is_member: NDArray[np.uint8]  # [P, N]
 

@@ -72,6 +72,14 @@ def test_each_warning_is_given_once_until_a_new_high() -> None:
     assert risk(played) == [(2, "WARNING"), (5, "WARNING"), (7, "WARNING")]
 
 
+def test_every_one_of_many_warnings_is_given_even_in_one_fall() -> None:
+    levels = tuple(i / 100 for i in range(1, 21))
+    played = play([flat(p) for p in (10.0, 10.0, 9.45, 7.5)], [signal(0)],
+                  **{**ALL_IN, "portfolio_stop": None}, drawdown_warnings=levels)  # fmt: skip
+    assert risk(played) == [(2, "WARNING")] * 5 + [(3, "WARNING")] * 15
+    assert [float(x["limit"]) for x in played.done.risk] == list(levels)
+
+
 def test_sleeves_halt_by_themselves() -> None:
     from engine.exits import ExitRules
 
