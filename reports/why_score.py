@@ -45,7 +45,7 @@ class Score(NamedTuple):
         if strength < p.rs_gate:
             strength = 0.0
         parts = {
-            "C": (p.w_c, c, "no facts" if math.isnan(growth) and math.isnan(c) else f"growth {growth:.0%}"),
+            "C": (p.w_c, c, _earnings(c, growth)),
             "L": (p.w_l, strength, remark),
             "N": (p.w_n, near, f"{distance:.1%} below the 252-bar high"),
             "S": (p.w_s, demand, f"volume {1 + louder:.2f}x, {'up' if up else 'no up'} day"),
@@ -53,6 +53,14 @@ class Score(NamedTuple):
             "I": (p.w_i, _sponsorship(bar, n) if p.w_i > 0 else math.nan, ""),
         }
         return cls(_weighted(p, [(weight, value) for weight, value, _ in parts.values()]), parts)
+
+
+def _earnings(c: float, growth: float) -> str:
+    if not math.isnan(growth):
+        return f"growth {growth:.0%}"
+    if math.isnan(c):
+        return "no facts"
+    return "profit after a loss" if c > 0.0 else "no profit, nor a year before"  # From a loss nothing grows
 
 
 def _weighted(p: Any, factors: list[tuple[float, float]]) -> float:

@@ -34,13 +34,15 @@ def normalised(arguments: Sequence[str]) -> list[str]:
 
 
 def left_empty(arguments: Sequence[str]) -> str | None:
-    """Return the option that was given "" as its value, as an unset variable of a shell does; None without.
+    """Return the option that was given "" as its value, as an unset variable of a shell does, or nothing but
+    commas; None without.
 
     A path of "" would be the current folder: read as data, or written to.
     """
     for i, word in enumerate(arguments):
         name, equals, value = word.partition("=")
-        empty = not value if equals else arguments[i + 1 : i + 2] == [""]
+        given = [value] if equals else arguments[i + 1 : i + 2]
+        empty = any(not text.strip(", ") for text in given)
         if word == "--":
             break
         if word.startswith("--") and empty and name not in MAY_BE_EMPTY:

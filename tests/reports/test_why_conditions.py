@@ -113,3 +113,16 @@ def test_a_signal_of_can_slim_has_the_score_and_rank_that_its_details_say():
         score = next(check for check in found.checks if check.name == "score_below_min")
         assert f"score {signal['details'][0]:.4f}" in score.measured
         assert f"L {signal['details'][2]:.2f}" in score.measured
+
+
+@pytest.mark.parametrize(
+    ("c", "growth", "said"),
+    [
+        (1.0, 0.5, "growth 50%"), (1.0, np.nan, "profit after a loss"),
+        (0.0, np.nan, "no profit, nor a year before"), (np.nan, np.nan, "no facts"),
+    ],
+)  # fmt: skip
+def test_earnings_without_a_rate_of_growth_are_told_in_words(c, growth, said):
+    from reports.why_score import _earnings
+
+    assert _earnings(c, growth) == said

@@ -62,6 +62,8 @@ def test_names_are_split_at_commas_and_kept_once(values, names):
     [
         (["backtest", "--output-dir", "", "--json"], "--output-dir"),
         (["--settings=", "backtest"], "--settings"),
+        (["backtest", "--strategies", ",", "--json"], "--strategies"),
+        (["backtest", "--strategies", "trend,,livermore"], None),
         (["backtest", "--output-dir", "out", "--json"], None),
         (["subscribe", "--topic", ""], None),
         (["why", "--", "--data", ""], None),
