@@ -263,9 +263,11 @@ def _mail(settings: Settings, verdict: Verdict, verbose: bool) -> None:
 
     email = settings.email
     message_id = make_msgid("health", domain=(email.sender or "").rpartition("@")[2])
-    envelope = Envelope(message_id, email.recipients, False, time.time_ns())
+    now_ns = time.time_ns()
+    envelope = Envelope(message_id, email.recipients, False, now_ns)
+    found = [structs.replace(one, detected_ns=now_ns) for one in verdict.open]  # However old the files are
     try:
-        n = deliver(email, alert_mail(email, digest(verdict.open), envelope))
+        n = deliver(email, alert_mail(email, digest(found), envelope))
     except MailError as error:
         report_error(error, verbose=verbose)
     else:

@@ -194,6 +194,9 @@ def test_a_breach_is_mailed_and_health_is_not(health, capsys, last):
     if mails:
         assert "Drawdown: 11.9%, limit 10.0%" in mails[0].mail["Subject"]
         assert "mailed to 1 recipient" in capsys.readouterr().err
+        text = mails[0].mail.get_body(("plain",)).get_content()
+        assert "LATE" not in text  # The files are old: what is in them was found only now
+        assert "bar of 2024-" in text
 
 
 def test_a_mail_that_fails_changes_nothing_about_the_verdict(health, capsys):
