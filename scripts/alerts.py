@@ -12,13 +12,14 @@ import math
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from config.loader import load_settings
-from engine.errors import SmallcapError
+from engine.errors import DataError, SmallcapError
 from monitors import heartbeat, listing
 from monitors.alerts import RULES
 from monitors.episodes import OpenAlert
@@ -103,11 +104,21 @@ def silence(store: Path, rule: str, subject: str, duration: str, reason: str) ->
 def unsilence(store: Path, rule: str, subject: str) -> int:
     """End a silence."""
     rule = _rule(rule)
-    if not any(one.is_of(rule, subject) for one in _listing(store).silences):
+    given = [*_listing(store).silences, *_silences_waiting(store)]
+    if not any(one.is_of(rule, subject) for one in given):
         raise AlertsError(f"{rule} {subject}: no such silence; see: alerts list")
     _submit(store, "unsilence", {"rule": rule, "subject": subject})
     print_line(f"no longer silenced: {_silenced(Silence(rule, subject, 0, ''))}")
     return DONE
+
+
+def _silences_waiting(store: Path) -> Iterator[Silence]:
+    """Yield the silences that no monitor has taken yet."""
+    for path in commands.waiting(store):
+        with suppress(DataError):  # Taken meanwhile, or none: the monitor tells of that
+            left = commands.load(path)
+            if left.name == "silence":
+                yield Silence(left.arguments["rule"], left.arguments["subject"], 0, "")
 
 
 def check_heartbeat(store: Path) -> int:

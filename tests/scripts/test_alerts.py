@@ -109,6 +109,12 @@ def test_what_is_left_is_what_the_monitors_understand(store, capsys):
     assert [(one.rule, one.subject) for one in monitors.listing.silences] == [("*", "*")]
 
 
+def test_a_silence_that_no_monitor_has_taken_yet_can_be_ended(store):
+    assert alerts(store, "silence", "drawdown") == 0
+    assert alerts(store, "unsilence", "drawdown") == 0
+    assert [command.name for command in taken(store)] == ["silence", "unsilence"]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
