@@ -118,7 +118,7 @@ def _silences_waiting(store: Path) -> Iterator[Silence]:
         with suppress(DataError):  # Taken meanwhile, or none: the monitor tells of that
             left = commands.load(path)
             if left.name == "silence":
-                yield Silence(left.arguments["rule"], left.arguments["subject"], 0, "")
+                yield Silence(left.arguments.get("rule", ""), left.arguments.get("subject", ""), 0, "")
 
 
 def check_heartbeat(store: Path) -> int:
