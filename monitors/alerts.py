@@ -77,7 +77,7 @@ class Reading(NamedTuple):
 
 
 class Episode(Struct, frozen=True, kw_only=True):
-    """A drawdown. Values are of one unit of the portfolio, which cash flows do not move."""
+    """A drawdown. Values are dollars, as if the money that is in the portfolio now had always been in it."""
 
     peak_session: str
     peak: float

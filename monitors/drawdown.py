@@ -46,12 +46,7 @@ class DrawdownTracker:
         """The open episode, None at the peak."""
         if not self._price < self._peak:
             return None
-        return Episode(
-            peak_session=self._peak_session,
-            peak=self._peak,
-            trough_session=self._trough_session,
-            trough=self._trough,
-        )
+        return self._told()
 
     def update(
         self, session: str, equity_micro: int, flow_micro: int, profits_micro: Mapping[str, int]
@@ -103,13 +98,17 @@ class DrawdownTracker:
                 self._trough, self._trough_session = self._price, session
             return
         if self._trough < self._peak:
-            self.ended = Episode(
-                peak_session=self._peak_session,
-                peak=self._peak,
-                trough_session=self._trough_session,
-                trough=self._trough,
-                recovery_session=session,
-            )
+            self.ended = self._told(recovery_session=session)
         self._peak, self._peak_session = self._price, session
         self._trough, self._trough_session = math.inf, ""
         self._profits_at_peak = profits_micro
+
+    def _told(self, recovery_session: str | None = None) -> Episode:
+        units = self._units or 1.0
+        return Episode(
+            peak_session=self._peak_session,
+            peak=self._peak * units,
+            trough_session=self._trough_session,
+            trough=self._trough * units,
+            recovery_session=recovery_session,
+        )

@@ -74,6 +74,14 @@ def test_cash_flows_do_not_move_the_drawdown(data):
         assert drawdown == pytest.approx(1 - index[i] / max(index[: i + 1]), abs=1e-9)
 
 
+def test_peak_and_trough_are_told_in_the_money_that_is_there_now():
+    drawdown = DrawdownTracker()
+    for session, equity, flow in (("1", 100, 0), ("2", 80, 0), ("3", 160, 80), ("4", 180, 80)):
+        drawdown.update(session, equity * MICRO, flow * MICRO, {})
+    assert drawdown.value == pytest.approx(0.1)
+    assert (drawdown.episode.peak, drawdown.episode.trough) == pytest.approx((200.0, 160.0))
+
+
 def test_an_episode_ends_with_the_first_value_at_the_peak():
     seen = tracked([100 * MICRO, 80 * MICRO, 70 * MICRO, 70 * MICRO, 90 * MICRO, 100 * MICRO, 100 * MICRO])
     ended = [episode for _, _, episode in seen]
