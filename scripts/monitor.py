@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from monitors.curve import ServerKeys
 
 HALT_LOOK_S = 0.02  # between two looks whether the kill switch is on the disk
+AT_START = ("monitor", "stream", "data_sources", "storage")  # sections that a reload leaves as they are
 RELAY_STEP_TIMEOUTS = 10  # mails that one step may send one after the other, each at its slowest
 
 
@@ -330,6 +331,10 @@ class Process:
             self._publisher.reload_clients()
         if self._relay is not None:
             self._relay.email = self.new_settings.email
+        later = [one for one in AT_START if getattr(self.new_settings, one) != getattr(self._settings, one)]
+        if later:
+            log = structlog.get_logger("monitor")
+            log.warning("changed settings that are read at a start alone", sections=later)
 
     def _on_commit(self, taken: Taken) -> None:
         if self._first_row_s is None and self._health.counts["rows"]:

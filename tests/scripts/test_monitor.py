@@ -257,7 +257,7 @@ def test_a_service_is_started_watched_reloaded_and_stopped(home, data):
         settings.write_text('{"risk_management": {"max_positions": -3}}')
         process.child.send_signal(signal.SIGHUP)
         process.until(lambda: "configuration refused" in process.log.read_text())
-        settings.write_text('{"risk_management": {"max_positions": 3}}')
+        settings.write_text('{"risk_management": {"max_positions": 3}, "monitor": {"queue_rows": 3}}')
         process.child.send_signal(signal.SIGHUP)
         process.until(lambda: "configuration read again" in process.log.read_text())
 
@@ -274,6 +274,8 @@ def test_a_service_is_started_watched_reloaded_and_stopped(home, data):
         told("STOPPING=1")
     lines = [json.loads(line) for line in process.log.read_text().splitlines() if line.startswith("{")]
     assert {line["event"] for line in lines} >= {"configuration refused", "command"}
+    told_later = [line["sections"] for line in lines if "read at a start" in line["event"]]
+    assert told_later == [["monitor"]]
 
 
 @pytest.mark.parametrize(
