@@ -24,7 +24,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import ConfigError, EngineError
+from engine.errors import ConfigError, DataError, EngineError
 from engine.events import SIGNAL_DTYPE, OrderType, Side, Tif, join_rows
 from engine.exits import ExitRules
 from engine.jit import entry, scalars
@@ -46,6 +46,10 @@ def signal_buffer(capacity: int) -> SignalBuffer:
     return SignalBuffer(np.empty(capacity, SIGNAL_DTYPE), np.zeros(1, np.int64))
 
 
+class NoParams(NamedTuple):
+    """What a strategy without parameters takes."""
+
+
 class Strategy(ABC):
     """Common part. `name` is the full name in files, `short` the one people type."""
 
@@ -54,7 +58,9 @@ class Strategy(ABC):
     description: ClassVar[str] = ""
     measurements: ClassVar[tuple[str, ...]] = ()  # names of a signal's `details`, in order
     row_by_row: ClassVar[bool] = False  # True: wants slabs of one row
+    Params: ClassVar[type[Any]] = NoParams  # a NamedTuple: names, types and defaults
 
+    params: Any = NoParams()
     exits: ExitRules = ExitRules()
 
     @property
@@ -88,7 +94,8 @@ class Strategy(ABC):
 
     def parameters(self) -> dict[str, Any]:
         """Return the parameters in force, for the run's record."""
-        return {}
+        values = self.params._asdict()
+        return {k: v.name.lower() if isinstance(v, enum.Enum) else v for k, v in values.items()}
 
 
 class KernelStrategy(Strategy):
@@ -101,9 +108,9 @@ class KernelStrategy(Strategy):
     its arrays that remember symbols, and the axis along which they lie; the first counts traded bars.
     """
 
-    Params: ClassVar[type[Any]]
     conditions: ClassVar[tuple[str, ...]] = ()
     symbol_axes: ClassVar[Mapping[str, int]] = {}
+    scratch: ClassVar[tuple[str, ...]] = ()  # arrays that no snapshot needs
     kernel: ClassVar[Any]
 
     def __init__(self, **parameters: Any) -> None:
@@ -162,20 +169,23 @@ class KernelStrategy(Strategy):
                 by_symbol[columns] = by_symbol[columns[::-1]]
 
     def state(self) -> dict[str, Any]:
-        return {name: value.copy() for name, value in self._state._asdict().items()}
+        return {k: v.copy() for k, v in self._state._asdict().items() if k not in self.scratch}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         for name, value in self._state._asdict().items():
+            if name in self.scratch:
+                continue
+            if state[name].shape != value.shape:  # It might fit all the same, as [1, 1] does everywhere
+                raise DataError(
+                    f"snapshot: {self.name} was run with other parameters; its {name} must have shape"
+                    f" {value.shape}, was {state[name].shape}"
+                )
             value[...] = state[name]
 
     def tally(self) -> dict[str, int]:
         if self._state is None or not self.conditions:
             return {}
         return dict(zip(self.conditions, (int(n) for n in self._state.tally), strict=True))
-
-    def parameters(self) -> dict[str, Any]:
-        values = self.params._asdict()
-        return {k: v.name.lower() if isinstance(v, enum.Enum) else v for k, v in values.items()}
 
 
 @dataclass
@@ -214,10 +224,13 @@ class Row(NamedTuple):
 
 class RowStrategy(Strategy):
     """A strategy in plain Python. Keep everything that outlives a row in `self.memory`, a dict of arrays,
-    numbers and strings: it is what a snapshot saves."""
+    numbers and strings: it is what a snapshot saves. `self.params` is what `Params` declares."""
 
     row_by_row: ClassVar[bool] = True
     memory: dict[str, Any]
+
+    def __init__(self, **parameters: Any) -> None:
+        self.params = coerce_params(self.Params, parameters, self.short or self.name)
 
     @property
     def warmup_bars(self) -> int:
@@ -227,8 +240,8 @@ class RowStrategy(Strategy):
         """Set up `self.memory`; `self.universe` is known."""
 
     @abstractmethod
-    def on_row(self, row: Row) -> Iterable[Signal]:
-        """Return the signals at the close of this row."""
+    def on_row(self, row: Row) -> Iterable[Signal] | None:
+        """Return the signals at the close of this row, if any."""
 
     def on_split(self, symbol: str, ratio: float) -> None:
         """Rescale what is remembered of a symbol: prices / ratio, volumes x ratio."""
@@ -252,11 +265,16 @@ class RowStrategy(Strategy):
             int(tape.ts[0]), self.universe.symbols, tape.open[0], tape.high[0], tape.low[0],
             tape.close[0], tape.volume[0], status >= 2, status == 3,
         )  # fmt: skip
-        signals = sorted(self.on_row(row), key=lambda s: self._column_of(s.symbol))
+        signals = sorted(self.on_row(row) or (), key=lambda s: self._column_of(s.symbol))
         if not signals:
             return _NO_SIGNALS
         rows = np.zeros(len(signals), SIGNAL_DTYPE)
         for out, signal in zip(rows, signals, strict=True):
+            if not 0.0 <= signal.confidence <= 1.0:
+                raise EngineError(
+                    f"strategy {self.name} signalled {signal.symbol} with confidence {signal.confidence};"
+                    " it must be 0 to 1"
+                )
             column = self._column_of(signal.symbol)
             out["ts"], out["symbol"], out["strategy"] = row.ts, column, index
             out["price_ref"] = row.close[column]
@@ -298,7 +316,9 @@ def coerce_params(params_type: type[Any], given: Mapping[str, Any], where: str) 
     hints = typing.get_type_hints(params_type)
     unknown = [name for name in given if name not in hints]
     if unknown:
-        raise ConfigError(f"{where}.{unknown[0]}: no such parameter; {where} has {', '.join(hints)}")
+        raise ConfigError(
+            f"{where}.{unknown[0]}: no such parameter; {where} has {', '.join(hints) or 'none'}"
+        )
     values = {}
     for name, kind in hints.items():
         default = params_type._field_defaults.get(name)

@@ -56,8 +56,6 @@ _SPLIT, _DIVIDEND = int(ActionKind.SPLIT), int(ActionKind.DIVIDEND)
 _TRADED, _RESUMED = int(BarStatus.TRADED), int(BarStatus.RESUMED)
 _WARMUP, _COOLDOWN, _NO_SCORE, _LOW, _NOT_ARMED, _SIGNAL = range(6)
 
-_NOT_STATE = ("steps", "candidates", "factors", "raws", "raw_of")
-
 
 @kernel
 def canslim_kernel(
@@ -318,6 +316,7 @@ class CanSlim(KernelStrategy):
         "bars": 0, "closes": 1, "total": 1, "volumes": 1, "volume_sum": 0, "dollar_sum": 0, "high": 0,
         "high_bar": 0, "dividend": 0, "armed": 0, "last_buy": 0, "ranked_high": 0,
     }  # fmt: skip
+    scratch: ClassVar[tuple[str, ...]] = ("steps", "candidates", "factors", "raws", "raw_of")
     Params: ClassVar[type[Any]] = CanSlimParams
     kernel: ClassVar[Any] = canslim_kernel
 
@@ -407,13 +406,10 @@ class CanSlim(KernelStrategy):
         self.use_facts(self._facts)
 
     def state(self) -> dict[str, Any]:
-        state = {name: value for name, value in super().state().items() if name not in _NOT_STATE}
-        return state | {"renames": np.array(self._renames, np.int64).reshape(-1, 2)}
+        return super().state() | {"renames": np.array(self._renames, np.int64).reshape(-1, 2)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        for name, value in self._state._asdict().items():
-            if name not in _NOT_STATE:
-                value[...] = state[name]
+        super().restore(state)
         self._renames = [(int(old), int(new)) for old, new in state.get("renames", ())]
         self.use_facts(self._facts)  # The facts may be more than when the snapshot was taken
 

@@ -35,6 +35,8 @@ def register(cls: type[Strategy]) -> type[Strategy]:
     """Make a strategy class available under its `name` (and `short` name). Use as a decorator."""
     if cls.name in _BUILT_IN:
         raise ConfigError(f"strategy name {cls.name!r} is taken by a built-in strategy")
+    if cls.short in SHORT_NAMES:
+        raise ConfigError(f"short name {cls.short!r} is taken by {SHORT_NAMES[cls.short]}")
     _registered[cls.name] = cls
     return cls
 
@@ -73,9 +75,10 @@ def full_name(name: str) -> str:
     for full, cls in _registered.items():
         if cls.short == name:
             return full
-    if name in entry_points(group=GROUP).names:
+    packaged = entry_points(group=GROUP).names
+    if name in packaged:
         return name
-    known = ", ".join([*SHORT_NAMES, *(c.short or n for n, c in _registered.items())])
+    known = ", ".join([*SHORT_NAMES, *(c.short or n for n, c in _registered.items()), *sorted(packaged)])
     raise ConfigError(f"unknown strategy {name!r}; there are {known}")
 
 
@@ -89,7 +92,13 @@ def strategy_class(name: str) -> type[Strategy]:
         loaded: Any = getattr(importlib.import_module(module), attribute)
     else:
         (point,) = entry_points(group=GROUP, name=full)
-        loaded = point.load()
+        try:
+            loaded = point.load()
+        except Exception as error:
+            raise ConfigError(
+                f"strategy {full!r} of an installed package ({point.value}) cannot be loaded:"
+                f" {type(error).__name__}: {error}"
+            ) from error
     return loaded
 
 
