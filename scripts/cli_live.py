@@ -200,7 +200,7 @@ def subscribe(
             "--topic",
             metavar="PREFIX",
             help="bar.SYMBOL, signal.STRATEGY.SYMBOL, order.SYMBOL, fill.SYMBOL, equity, alert.RULE,"
-            " or the beginning of one. Default: everything.",
+            " or the beginning of one; may be repeated. Default: everything.",
         ),
     ] = None,
     since: Annotated[
