@@ -24,6 +24,7 @@ from config.schema import (
 )
 from config.sectors import SECTOR_LIMITS, sector_named, unknown_sector
 from config.settings import Section, Settings
+from config.strategies import STRATEGY_WEIGHTS, unknown_strategy
 
 PREFIX = "TS_"
 SHORT_NAMES = {"TS_ALPHA_VANTAGE_KEY": "TS_DATA_SOURCES__ALPHA_VANTAGE_KEY"}
@@ -77,6 +78,8 @@ def _entry(
     if not _is_unicode(key):
         raise _error(source, (*path, key), "expected a key of valid Unicode")
     if path == SECTOR_LIMITS and (problem := unknown_sector(key)):
+        raise _error(source, (*path, key), problem)
+    if path == STRATEGY_WEIGHTS and (problem := unknown_strategy(key)):
         raise _error(source, (*path, key), problem)
     if value is None:
         return Assignment((*path, key), None, source, removes=not is_nullable(dict_value_type(kind)))
