@@ -71,6 +71,8 @@ def transaction(url: str) -> Iterator[Connection]:
                 yield _Alchemy(connection)
         finally:
             engine.dispose()
+    except ModuleNotFoundError as error:
+        raise StorageError(f"storage.database_url needs {error.name}: pip install {error.name}") from None
     except (sqlalchemy.exc.SQLAlchemyError, ImportError) as error:
         raise StorageError(f"storage.database_url: {type(error).__name__}") from None
 

@@ -137,3 +137,12 @@ def test_a_hash_does_not_depend_on_the_order_of_keys_but_on_every_value(configur
     assert config_hash(configuration) == config_hash(backwards)
     changed = {**configuration, next(iter(configuration)): "something else entirely \0"}
     assert config_hash(changed) != config_hash(configuration)
+
+
+def test_a_missing_driver_is_told_with_its_install_command_and_without_the_password(monkeypatch):
+    monkeypatch.setitem(sys.modules, "psycopg2", None)
+    with (
+        pytest.raises(StorageError, match=r"^storage\.database_url needs psycopg2: pip install psycopg2$"),
+        transaction("postgresql://me:hunter2@localhost/x"),
+    ):
+        pass
