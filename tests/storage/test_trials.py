@@ -143,6 +143,6 @@ def test_a_missing_driver_is_told_with_its_install_command_and_without_the_passw
     monkeypatch.setitem(sys.modules, "psycopg2", None)
     with (
         pytest.raises(StorageError, match=r"^storage\.database_url needs psycopg2: pip install psycopg2$"),
-        transaction("postgresql://me:hunter2@localhost/x"),
+        transaction("postgresql+psycopg2://me:hunter2@localhost/x"),
     ):
         pass
