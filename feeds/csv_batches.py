@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 from numpy.typing import NDArray
 
@@ -51,6 +52,8 @@ def csv_batches(
         line = 2
         try:
             for batch in _open(path, names, dict.fromkeys(numbers, kind), broken):
+                if kind == pa.string():
+                    batch = _without_null_words(batch, numbers)
                 lines, line = _line_numbers(line, batch.num_rows, broken)
                 rows += batch.num_rows
                 if rows <= done:
@@ -83,9 +86,8 @@ def _open(path: Path, names: list[str], numbers: dict[str, Any], broken: list[tu
             use_threads=False, block_size=_BLOCK_BYTES, column_names=header, skip_rows=1
         ),
         parse_options=pacsv.ParseOptions(invalid_row_handler=set_aside, ignore_empty_lines=False),
-        convert_options=pacsv.ConvertOptions(
-            column_types=types, include_columns=names, null_values=_NULLS, strings_can_be_null=True
-        ),
+        # Texts stay as they are: NA is a symbol
+        convert_options=pacsv.ConvertOptions(column_types=types, include_columns=names, null_values=_NULLS),
     )
 
 
@@ -97,9 +99,21 @@ def _line_numbers(first: int, n: int, broken: list[tuple[int, str]]) -> tuple[In
     return lines, int(lines[-1]) + 1 if n else first
 
 
+def _without_null_words(batch: Any, names: list[str]) -> Any:
+    """Return the batch with null for what Arrow takes as none where it parses numbers."""
+    for name in names:
+        column = batch.column(name)
+        known = pc.if_else(pc.is_in(column, pa.array(_NULLS)), None, column)
+        batch = batch.set_column(batch.schema.get_field_index(name), name, known)
+    return batch
+
+
 def _not_blank(batch: Any, names: list[str]) -> NDArray[np.bool_]:
-    """Whether each row holds anything: an empty line arrives as a row of nulls."""
+    """Whether each row holds anything: an empty line arrives as a row of nulls and empty texts."""
     blank = np.ones(batch.num_rows, np.bool_)
     for name in names:
-        blank &= np.asarray(batch.column(name).is_null())
+        column = batch.column(name)
+        if pa.types.is_string(column.type):
+            column = pc.if_else(pc.equal(column, ""), None, column)
+        blank &= np.asarray(column.is_null())
     return ~blank

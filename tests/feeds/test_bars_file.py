@@ -46,6 +46,15 @@ def test_a_byte_order_mark_and_quotes_are_no_part_of_a_name(tmp_path: Path) -> N
     assert only_chunk(path).names == ["A"]
 
 
+@pytest.mark.parametrize("bad", ["x", "null"])
+def test_a_symbol_may_be_a_word_for_nothing_and_a_number_may_not(tmp_path: Path, bad: str) -> None:
+    lines = [HEADER, bar("NA", "2024-01-02", 10.0), bar("null", "2024-01-02", 5.0), "", ",,,,,,"]
+    lines += [f"NA,2024-01-03,{bad},11,9,10,1000"]
+    chunk = only_chunk(write(tmp_path / "bars.csv", lines))
+    assert [chunk.names[code] for code in chunk.code] == ["NA", "NULL", "NA"]
+    assert np.isnan(chunk.numbers["open"]).tolist() == [False, False, True]
+
+
 def test_float32_columns_are_cast_plainly(tmp_path: Path) -> None:
     prices = {n: pa.array([np.float32(9.95)]) for n in ("open", "high", "low", "close")}
     table = pa.table({"symbol": ["A"], "date": ["2024-03-04"], **prices, "volume": pa.array([3])})
