@@ -128,10 +128,7 @@ def _wanted(symbols: str | None, settings: Settings, store: FundamentalsStore) -
     if symbols is not None:
         if Path(symbols).is_file() or _is_path(symbols):
             return list(dict.fromkeys(read_symbols(Path(symbols))))
-        names = split_names([symbols.upper()])
-        if not names:
-            raise UsageError("--symbols names no symbol; give A,B or a file with one per line")
-        return names
+        return split_names([symbols.upper()])
     seed = Path(settings.storage.universe_dir).expanduser() / SEED
     names = read_symbols(seed) if seed.is_file() else []
     names = list(dict.fromkeys([*names, *store.symbols()]))

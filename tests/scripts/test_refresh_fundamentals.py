@@ -123,7 +123,7 @@ def test_a_file_of_symbols_or_the_seed_list_is_read(
             2,
             "no symbols: give --symbols A,B or a file, or put a list at data/universe/seed_candidates.csv",
         ),
-        (("--symbols", ","), 2, "--symbols names no symbol"),
+        (("--symbols", ","), 2, "--symbols has an empty value"),
         (("--symbols", "names.csv"), 65, "--symbols names.csv: No such file"),
         (("--symbols", "AAA", "--throttle", "-1"), 2, "--throttle"),
         (("--symbols", "AAA", "--limit", "0"), 2, "--limit"),

@@ -324,7 +324,7 @@ def test_the_screen_is_mailed_with_its_names(home, serve, capsys, monkeypatch) -
     ("options", "code", "complaint"),
     [
         ([], 2, "no candidates: give --symbols"),
-        (["--symbols", ","], 2, "no candidates"),
+        (["--symbols", ","], 2, "--symbols has an empty value"),
         (["--symbols", "A", "--seed-candidates", "x.csv"], 2, "are two sources"),
         (["--seed-candidates", "none.csv"], 65, "cannot be read"),
         (["--include-russell"], 65, "fetch one with refresh-russell"),
