@@ -32,6 +32,7 @@ from storage.live import open_store
 ZIGZAG = Path(__file__).with_name("zigzag.py")
 SYMBOLS = ("AAA", "BBB", "CCC", "DDD")
 N_ROWS = 60
+QUEUE_ROWS = 4
 NOW_NS = 1_700_000_000_000_000_000
 SPEED = 1000.0
 
@@ -150,17 +151,20 @@ def live(store_dir: Path, smtp_port: int, recipient: str, *, variant: int = 0, t
         feed = ReplayFeed(MemoryFeed(Universe(SYMBOLS), market(variant)), still)
         daemon = Daemon(
             writer, feed, plan_for(settings), Start("code", "trial"), still, Health(still, 1e9),
-            ServiceManager({}), queue_rows=4, tick_s=1e9, parts=parts,
+            ServiceManager({}), queue_rows=QUEUE_ROWS, tick_s=1e9, parts=parts,
         )  # fmt: skip
-        stopped_s: list[float] = []
+        stopped: list[tuple[float, int]] = []  # When asked to, and how far the journal was
 
         def stop() -> None:
-            stopped_s.append(time.monotonic())
+            stopped.append((time.monotonic(), store.head.seq))
             daemon.stop("SIGTERM")
 
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop)
         reason = await daemon.run()
-        return f"{reason} within {time.monotonic() - stopped_s[0]:.1f} s" if stopped_s else reason
+        if not stopped:
+            return reason
+        ((asked_s, newest_seq),) = stopped
+        return f"{reason} within {time.monotonic() - asked_s:.1f} s and {store.head.seq - newest_seq} inputs"
 
     try:
         return asyncio.run(run())
