@@ -55,8 +55,8 @@ class Layout:
 def find_layout(names: Sequence[str], file: str, *, needs_symbol: bool) -> Layout:
     """Return the layout of a file with these column names.
 
-    Raises DataError naming the columns that are missing; `needs_symbol` is False where the file's name is
-    the symbol.
+    Raises DataError naming the columns that are missing or there twice; `needs_symbol` is False where the
+    file's name is the symbol.
     """
     folded = {_fold(name): name for name in reversed(names)}
     columns: dict[str, str] = {}
@@ -65,6 +65,11 @@ def find_layout(names: Sequence[str], file: str, *, needs_symbol: bool) -> Layou
             if variant in folded and folded[variant] not in columns.values():
                 columns[meaning] = folded[variant]
                 break
+    for meaning, chosen in columns.items():
+        alike = [name for name in names if _fold(name) == _fold(chosen)]
+        if len(alike) > 1:
+            shown = ", ".join(alike)
+            raise DataError(f"{file}: {len(alike)} columns for {meaning} ({shown}); remove all but one")
     basis = _basis(columns)
     if "yahoo_split" in columns:
         columns.setdefault("split", columns.pop("yahoo_split"))

@@ -38,6 +38,14 @@ def test_missing_columns_are_named_with_what_is_there() -> None:
         find_layout(["symbol", "date", "open", "low", "close"], "f.csv", needs_symbol=True)
 
 
+@pytest.mark.parametrize("again", ["close", "Close", "<CLOSE>"])
+def test_a_column_that_is_there_twice_is_refused(again: str) -> None:
+    with pytest.raises(
+        DataError, match=rf"^f\.csv: 2 columns for close \(close, {again}\); remove all but one"
+    ):
+        find_layout([*PLAIN, again], "f.csv", needs_symbol=True)
+
+
 def test_a_missing_symbol_column_says_how_to_do_without() -> None:
     with pytest.raises(DataError, match=r"folder, named SYMBOL\.csv"):
         find_layout(PLAIN[1:], "f.csv", needs_symbol=True)
