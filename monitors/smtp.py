@@ -40,6 +40,8 @@ class Trouble(Enum):
 
 
 OF_RECIPIENT = (Trouble.RECIPIENT_LATER, Trouble.RECIPIENT_NEVER)
+# Whatever they answer: a login or a command that is missing before it (RFC 5321 and 4954)
+_OF_SESSION = (500, 502, 503, 530, 534, 535, 538)
 
 
 class Failure(NamedTuple):
@@ -59,7 +61,7 @@ class Client(aiosmtplib.SMTP):
         super().close()
 
     async def data(self, *arguments: Any, **options: Any) -> aiosmtplib.SMTPResponse:
-        self.handed_over = True
+        self.handed_over = self.is_connected  # A 421 before has closed it
         return await super().data(*arguments, **options)
 
 
@@ -123,14 +125,18 @@ def _client(email: Email, password: str | None) -> Client:
 
 
 def _refused(code: int, message: str, password: str | None) -> Failure:
-    later = 400 <= code < 500
-    trouble = Trouble.RECIPIENT_LATER if later else Trouble.RECIPIENT_NEVER
+    if code in _OF_SESSION:
+        trouble = Trouble.SETTINGS
+    else:
+        trouble = Trouble.RECIPIENT_LATER if code < 500 else Trouble.RECIPIENT_NEVER
     return Failure(trouble, _line(f"{code} {message}", password))
 
 
 def _trouble(error: Exception, handed_over: bool) -> Trouble:
     match error:
-        case aiosmtplib.SMTPDataError(code=code) if code > 0:
+        case aiosmtplib.SMTPDataError(code=code) if 0 < code < 400:  # Not the answer of the standard
+            return Trouble.AMBIGUOUS
+        case aiosmtplib.SMTPDataError(code=code) if code > 0 and code not in _OF_SESSION:
             return Trouble.MAIL_LATER if code < 500 else Trouble.MAIL_NEVER
         case aiosmtplib.SMTPResponseException(code=code) if code < 0:  # No reply that could be parsed
             return Trouble.AMBIGUOUS if handed_over else Trouble.GARBAGE

@@ -78,6 +78,13 @@ ROWS = [
     ("garbage after the message", {"body": GARBAGE}, both(Trouble.AMBIGUOUS)),
     ("a megabyte after the message", {"body": HUGE}, both(Trouble.AMBIGUOUS)),
     ("mailbox full", {"rcpt": "552 full"}, both(Trouble.RECIPIENT_NEVER)),
+    ("a login is missing, told at RCPT", {"rcpt": "530 log in first"}, both(Trouble.SETTINGS)),
+    ("a login is missing, told at DATA", {"data": "530 log in first"}, both(Trouble.SETTINGS)),
+    ("a login is missing, told after the message", {"body": "530 log in"}, both(Trouble.SETTINGS)),
+    ("out of order at RCPT", {"rcpt": "503 login first"}, both(Trouble.SETTINGS)),
+    ("something vague at RCPT", {"rcpt": "252 perhaps"}, both(Trouble.RECIPIENT_LATER)),
+    ("taken in other words", {"body": "251 taken"}, both(Trouble.AMBIGUOUS)),
+    ("421 at the last RCPT", at_rcpt(B, "421 too many"), both(Trouble.SERVER)),
     ("garbage as banner", {"banner": GARBAGE}, both(Trouble.GARBAGE)),
     ("a megabyte as a reply", {"mail": HUGE}, both(Trouble.GARBAGE)),
 ]
