@@ -27,6 +27,7 @@ Int = NDArray[np.int64]
 
 CHUNK_ROWS = 1 << 17
 _READ_BYTES = 1 << 20
+_SHOWN_MAX = 40
 
 
 class Chunk(NamedTuple):
@@ -37,8 +38,17 @@ class Chunk(NamedTuple):
     code: Int
     stamp: Int  # int64[n] ns, see feeds.stamps
     zoned: bool
-    date_text: Callable[[int], str]  # the date cell of a row of this chunk, for reports
+    text: Callable[[str, int], str]  # the cell of a meaning and a row of this chunk, "" for none, for reports
     numbers: dict[str, NDArray[np.float64]]  # by meaning, float64[n]
+
+    def shown(self, meaning: str, i: int) -> str:
+        """Return a number for a report; where the cell holds none, the cell in quotation marks."""
+        text = self.text(meaning, i).strip()
+        try:
+            float(text or "nan")
+        except ValueError:
+            return repr(text[:_SHOWN_MAX])
+        return f"{self.numbers[meaning][i]:g}"
 
 
 @dataclass
@@ -78,15 +88,23 @@ class BarFile:
 
     def _chunk(self, row: Int, batch: Any, columns: dict[str, str], zoned: bool | None) -> Chunk:
         cells = {meaning: batch.column(name) for meaning, name in columns.items()}
-        names, code = self._symbols(cells.get("symbol"), batch.num_rows)
-        dates = cells["date"]
-        stamps = read_stamps(dates, cells.get("time"), zoned)
-        numbers = {
-            name: _events(cells[name]) if name in ("dividend", "split") else to_floats(cells[name])
-            for name in NUMBERS
-            if name in cells
-        }
-        return Chunk(row, names, code, stamps.ns, stamps.zoned, lambda i: str(dates[i]), numbers)
+        try:
+            names, code = self._symbols(cells.get("symbol"), batch.num_rows)
+            stamps = read_stamps(cells["date"], cells.get("time"), zoned)
+            numbers = {
+                name: _events(cells[name]) if name in ("dividend", "split") else to_floats(cells[name])
+                for name in NUMBERS
+                if name in cells
+            }
+        except pa.ArrowNotImplementedError:  # structs, lists, bytes
+            kinds = ", ".join(f"{columns[meaning]} {cell.type}" for meaning, cell in cells.items())
+            raise DataError(f"{self.label}: a column is neither text, number nor date ({kinds})") from None
+
+        def text(meaning: str, i: int) -> str:
+            cell = cells[meaning][i]
+            return str(cell) if cell.is_valid else ""
+
+        return Chunk(row, names, code, stamps.ns, stamps.zoned, text, numbers)
 
     def _symbols(self, column: Any | None, n: int) -> tuple[list[str], Int]:
         if column is None:
@@ -165,7 +183,14 @@ def _parquet_batches(file: BarFile, columns: dict[str, str]) -> Iterator[tuple[I
     symbol = columns.get("symbol")
     row = 1
     with _parquet(file, [symbol] if symbol else []) as opened:
-        for batch in opened.iter_batches(CHUNK_ROWS, columns=list(columns.values())):
+        batches = opened.iter_batches(CHUNK_ROWS, columns=list(columns.values()))
+        while True:
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            except (pa.ArrowInvalid, OSError) as error:
+                raise _unreadable(file, error) from None
             yield np.arange(row, row + batch.num_rows), batch
             row += batch.num_rows
 
@@ -179,5 +204,9 @@ def _parquet(file: BarFile, dictionaries: list[str] | None = None) -> Any:
             file.path, read_dictionary=dictionaries, pre_buffer=False, buffer_size=_READ_BYTES
         )
     except (pa.ArrowInvalid, OSError) as error:
-        text = str(error).splitlines()[0]
-        raise DataError(f"{file.label}: not a readable Parquet file ({text}); export it again") from None
+        raise _unreadable(file, error) from None
+
+
+def _unreadable(file: BarFile, error: Exception) -> DataError:
+    text = str(error).splitlines()[0]
+    return DataError(f"{file.label}: not a readable Parquet file ({text}); export it again")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from engine.errors import DataError
@@ -21,11 +23,23 @@ def list_files(path: Path) -> list[tuple[str, Path]]:
         if path.suffix.lower() not in PARQUET + CSV:
             raise DataError(f"{path}: expected a .parquet or .csv file, or a folder of such files")
         return [(path.name, path)]
-    inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in PARQUET + CSV and p.is_file())
-    found = [(p.relative_to(path).as_posix(), p) for p in inside if not p.name.startswith(".")]
+    found = [(p.relative_to(path).as_posix(), p) for p in sorted(_inside(path))]
     if not found:
         raise DataError(f"{path}: no .parquet or .csv file in this folder")
     return found
+
+
+def _inside(folder: Path) -> Iterator[Path]:
+    """Yield the price files below a folder. What cannot be listed is an error, not left out."""
+
+    def refuse(error: OSError) -> None:
+        raise DataError(f"{error.filename}: cannot be read ({error.strerror})")
+
+    for parent, _, names in os.walk(folder, onerror=refuse):
+        for name in names:
+            found = Path(parent, name)
+            if found.suffix.lower() in PARQUET + CSV and not name.startswith("."):
+                yield found
 
 
 def symbol_of(path: Path) -> str:

@@ -73,20 +73,27 @@ def build(
     """
     axes = survey(files, time.time_ns() if now_ns is None else now_ns)
     n_cells = len(axes.ts) * len(axes.symbols)
+    if axes.n_rows_read == 0:
+        raise DataError(f"{source}: no row below the header; export it again")
     if n_cells == 0:
         raise DataError(
-            f"{source}: no row with a symbol and a readable date; dates are written 2024-03-08 or 20240308"
+            f"{source}: no row with a symbol and a readable date that has come; dates are written 2024-03-08 "
+            "or 20240308"
         )
     quarantine = Quarantine(folder / "quality.csv")
     scatter = Scatter(folder, axes, plan, quarantine)
     done = 0
+    notes = []
     for i, file in enumerate(files):
+        before = done
         for chunk in file.chunks(prices=True):
             scatter.add(file.label, i, chunk)
             done += len(chunk.row)
             if progress is not None:
                 progress(done, axes.n_rows_read)
         scatter.add_broken(file.label, file.broken)
+        if done == before and not file.broken:
+            notes.append(f"{file.label} has no row below its header")
     set_aside_spikes(folder, files, axes, scatter, quarantine)
     actions = change_basis(folder, plan, scatter.actions(), axes, quarantine)
     quarantine.close()
@@ -97,11 +104,11 @@ def build(
         np.save(folder / f"{name}.npy", values)
     scatter.finish()
     empty = [s for s, n in zip(axes.symbols, bars.by_symbol, strict=True) if n == 0]
+    notes += [f"{symbol} has no valid bar and is left out" for symbol in empty]
     meta = Meta(
         source=source, adjustment=plan.adjustment.value, intraday=axes.intraday, symbols=list(axes.symbols),
         symbol_bars=bars.by_symbol.tolist(), first_row=bars.first_row.tolist(),
-        last_row=bars.last_row.tolist(), n_rows=len(axes.ts), counts=dict(quarantine.counts),
-        notes=[f"{symbol} has no valid bar and is left out" for symbol in empty],
+        last_row=bars.last_row.tolist(), n_rows=len(axes.ts), counts=dict(quarantine.counts), notes=notes,
     )  # fmt: skip
     write_meta(folder, meta)
 

@@ -138,6 +138,9 @@ class Scatter:
                 reason, detail = Reason.DUPLICATE_DATE, "the timestamp has come before"
             else:
                 reason, detail = fault([chunk.numbers[name][i] for name in FIELDS])
+                if reason is Reason.NON_FINITE:
+                    unknown = [name for name in FIELDS if not np.isfinite(chunk.numbers[name][i])]
+                    detail = ", ".join(f"{name} {chunk.shown(name, i)}" for name in unknown)
             self.report(label, chunk, i, reason, detail)
 
     def report(self, label: str, chunk: Chunk, i: int, reason: Reason, detail: str) -> None:
@@ -169,7 +172,8 @@ class Scatter:
         values = chunk.numbers["adj_close"]
         bad = fresh & ~((values > 0.0) & (values < np.inf))
         for i in np.flatnonzero(bad).tolist():
-            symbol, detail = chunk.names[chunk.code[i]], f"adj_close must be a number > 0, was {values[i]:g}"
+            symbol = chunk.names[chunk.code[i]]
+            detail = f"adj_close must be a number > 0, was {chunk.shown('adj_close', i)}"
             date = self._date(chunk, i)
             self._quarantine.add(label, int(chunk.row[i]), symbol, date, Reason.BAD_ADJ_CLOSE, detail)
         values[bad] = np.nan
@@ -188,7 +192,7 @@ class Scatter:
                     self._actions.setdefault((int(rows[i]), int(columns[i]), int(kind)), value)
                     continue
                 reason = Reason.BAD_SPLIT if kind is ActionKind.SPLIT else Reason.BAD_DIVIDEND
-                detail = f"{name} must be a number > 0, was {value:g}"
+                detail = f"{name} must be a number > 0, was {chunk.shown(name, i)}"
                 symbol = chunk.names[chunk.code[i]]
                 self._quarantine.add(label, int(chunk.row[i]), symbol, self._date(chunk, i), reason, detail)
 
@@ -196,7 +200,7 @@ class Scatter:
         """Return the date for reports: ISO where it can be read, else the cell as it stands."""
         stamp = int(chunk.stamp[i])
         if stamp == BAD_TIME:
-            return chunk.date_text(i)
+            return chunk.text("date", i)
         day = sessions.iso_day(stamp // NS_PER_DAY)
         seconds = stamp % NS_PER_DAY // 1_000_000_000
         if seconds == 0:

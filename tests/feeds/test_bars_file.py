@@ -1,5 +1,6 @@
 """Reading of price files in chunks."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,31 @@ def test_a_symbol_may_be_a_word_for_nothing_and_a_number_may_not(tmp_path: Path,
     chunk = only_chunk(write(tmp_path / "bars.csv", lines))
     assert [chunk.names[code] for code in chunk.code] == ["NA", "NULL", "NA"]
     assert np.isnan(chunk.numbers["open"]).tolist() == [False, False, True]
+
+
+def test_a_quote_that_stays_open_costs_its_line_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csv_batches, "_BLOCK_BYTES", 128)
+    rows = [bar("A", f"2024-01-{d:02d}", d) for d in range(1, 11)]
+    rows[2] = '"' + rows[2]  # and the next line with a quote is four lines away
+    rows[6] += '"'
+    rows[8] = rows[8].replace("A", '"A"')
+    file = BarFile(write(tmp_path / "p.csv", [HEADER, *rows]), "p.csv")
+    lines = [line for chunk in file.chunks(prices=True) for line in chunk.row.tolist()]
+    assert lines == [2, 3, 5, 6, 7, 9, 10, 11]
+    assert file.broken == [(n, "a quote is opened and not closed") for n in (4, 8)]
+
+
+def test_a_comma_within_the_quotes_of_a_header_separates_nothing(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "p.csv", [f'"Name, full",{HEADER}', f'"Krystal, Inc.",{bar("KRYS", "2024-01-02", 5)}']
+    )
+    assert only_chunk(path).names == ["KRYS"]
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_a_header_alone_is_a_file_without_rows(tmp_path: Path, end: str) -> None:
+    (tmp_path / "p.csv").write_text(HEADER + end)
+    assert list(BarFile(tmp_path / "p.csv", "p.csv").chunks(prices=True)) == []
 
 
 def test_float32_columns_are_cast_plainly(tmp_path: Path) -> None:
@@ -116,6 +142,39 @@ def test_reading_takes_the_memory_of_a_chunk_and_not_of_the_file(tmp_path: Path)
         del chunk
     assert len(held) > 4
     assert max(held) < 1.5 * held[0]  # pre_buffer=True would hold all that was read
+
+
+def test_a_column_that_no_price_can_be_in_is_refused(tmp_path: Path) -> None:
+    prices = {name: pa.array([5.0]) for name in ("open", "high", "low", "volume")}
+    table = pa.table({"symbol": ["A"], "date": ["2024-03-04"], **prices, "close": pa.array([{"usd": 5.0}])})
+    pq.write_table(table, tmp_path / "p.parquet")
+    with pytest.raises(DataError, match=r"neither text, number nor date .*close struct<usd: double>"):
+        only_chunk(tmp_path / "p.parquet")
+
+
+def test_damage_within_a_parquet_file_is_the_files(tmp_path: Path) -> None:
+    prices = {name: pa.array([5.0]) for name in ("open", "high", "low", "close", "volume")}
+    path = tmp_path / "p.parquet"
+    pq.write_table(pa.table({"symbol": ["A"], "date": ["2024-03-04"], **prices}), path)
+    content = path.read_bytes()
+    path.write_bytes(content[:4] + b"\xff" * 64 + content[68:])
+    with pytest.raises(DataError, match=r"p\.parquet: not a readable Parquet file"):
+        list(BarFile(path, path.name).chunks(prices=True))
+
+
+def test_a_file_that_a_folder_lists_and_nobody_can_read_is_not_left_out(tmp_path: Path) -> None:
+    write(tmp_path / "A.csv", ["Date,Open,High,Low,Close,Volume", "2024-03-04,1,1,1,1,1"])
+    (tmp_path / "B.csv").symlink_to(tmp_path / "gone.csv")
+    with pytest.raises(DataError, match=r"B\.csv: cannot be read"):
+        open_bar_files(tmp_path, list_files(tmp_path))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root lists every folder")
+def test_a_folder_that_nobody_can_list_is_not_left_out(tmp_path: Path) -> None:
+    write(tmp_path / "A.csv", ["Date,Open,High,Low,Close,Volume", "2024-03-04,1,1,1,1,1"])
+    (tmp_path / "closed").mkdir(mode=0)
+    with pytest.raises(DataError, match=r"closed: cannot be read \(Permission denied\)"):
+        list_files(tmp_path)
 
 
 def test_no_file_and_an_empty_folder_are_refused(tmp_path: Path) -> None:

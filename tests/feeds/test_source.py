@@ -111,6 +111,25 @@ def test_bad_rows_are_set_aside_with_file_row_symbol_and_reason(tmp_path: Path, 
         open_source(path, adjustment="split", cache_dir=cache, strict=True)
 
 
+def test_a_cell_that_is_no_number_is_shown_as_it_stands(tmp_path: Path, cache: Path) -> None:
+    lines = [HEADER + ",split", bar("AAA", DAYS[0], 5) + ",soon", f'AAA,{DAYS[1]},"1,010.5",,$9,9,1,']
+    feed = open_source(write(tmp_path / "p.csv", lines), adjustment="split", cache_dir=cache)
+    assert sorted(feed.quality.table["detail"]) == [
+        "open '1,010.5', high nan, low '$9'",
+        "split must be a number > 0, was 'soon'",
+    ]
+
+
+def test_a_file_of_a_folder_that_holds_no_rows_is_told(tmp_path: Path, cache: Path) -> None:
+    header = "Date,Open,High,Low,Close,Volume"
+    write(tmp_path / "f" / "AAA.csv", [header, f"{DAYS[0]},1,1,1,1,1"])
+    write(tmp_path / "f" / "BBB.csv", [header])
+    feed = open_source(tmp_path / "f", adjustment="split", cache_dir=cache)
+    assert feed.quality.notes == ("BBB.csv has no row below its header",)
+    with pytest.raises(DataError, match=r"BBB\.csv: no row below the header"):
+        open_source(write(tmp_path / "BBB.csv", ["symbol," + header]), adjustment="split", cache_dir=cache)
+
+
 def test_strictness_looks_at_what_is_in_use_only(tmp_path: Path, cache: Path) -> None:
     lines = [HEADER, bar("AAA", DAYS[0], 5), bar("BBB", DAYS[0], -5), bar("BBB", DAYS[1], 5)]
     path = write(tmp_path / "p.csv", lines)
@@ -273,6 +292,10 @@ def damage(feed: PanelFeed, how: str) -> None:
         (folder / "close.npy").write_bytes((folder / "close.npy").read_bytes()[:-8])
     elif how == "missing":
         (folder / "volume.npy").unlink()
+    elif how == "close":
+        content = bytearray((folder / "close.npy").read_bytes())
+        content[-3] ^= 1
+        (folder / "close.npy").write_bytes(content)
     elif how == "actions":
         content = bytearray((folder / "ts.npy").read_bytes())
         content[-1] ^= 1
@@ -285,7 +308,7 @@ def damage(feed: PanelFeed, how: str) -> None:
         (folder / "meta.json").write_text("{")
 
 
-@pytest.mark.parametrize("how", ["cut", "missing", "actions", "meta", "json"])
+@pytest.mark.parametrize("how", ["cut", "missing", "close", "actions", "meta", "json"])
 def test_a_damaged_panel_is_rebuilt_and_said_so(tmp_path: Path, cache: Path, how: str) -> None:
     path = two_symbols(tmp_path)
     whole = open_source(path, adjustment="split", cache_dir=cache)
