@@ -9,6 +9,8 @@ Invariants:
 
 from __future__ import annotations
 
+import numpy as np
+
 from engine.desk import CLOSE, HIGH, LOW, NEWEST, SEEN, VOLUME
 from engine.jit import routine, step
 
@@ -37,9 +39,10 @@ def remember_bar(state, tape, t, atr_bars):
                 bar = tape.high[t, s], tape.low[t, s], tape.close[t, s]
                 advance_atr(state.symbols[s], seen[s], atr_bars, *bar)
     for s in range(len(status)):
-        traded = status[s] >= 2
-        seen[s] += traded
-        newest[s] = session if traded else newest[s]
+        seen[s] += np.int64(status[s] >= 2)
+    for s in range(len(status)):
+        before = newest[s]
+        newest[s] = session if status[s] >= 2 else before
 
 
 @step

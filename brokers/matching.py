@@ -19,14 +19,16 @@ from engine.desk import (
     HELD,
     INTRABAR,
     LEAVING,
+    MICRO,
     emit_order,
     end_order,
     lowest,
     open_exit,
 )
 from engine.events import OrderStatus, OrderType, Reason, Tif
+from engine.intake import TOLERANCE
 from engine.jit import routine, step
-from engine.ledger import buy, sell
+from engine.ledger import AMOUNT_MAX, buy, sell, shares_of
 from risk.gate import initial_stop
 
 MARKET, LIMIT, STOP = int(OrderType.MARKET), int(OrderType.LIMIT), int(OrderType.STOP)
@@ -40,6 +42,7 @@ SLOT_AT_FILL, CARRY_EXPIRED = int(Reason.SLOT_AT_FILL), int(Reason.CARRY_EXPIRED
 BY_STOP, BY_TARGET = int(Reason.STOP), int(Reason.TARGET)
 WORST, BEST = 0, 1
 NO_LIMIT = np.int64(2**62)
+JUST_ABOVE = 1.0 + 2.0 * TOLERANCE  # No open of a valid bar is above its high times this
 
 
 @step
@@ -79,11 +82,11 @@ def market_price(order, plan, tape, t, s, phase):
 
 
 @step
-def volume_left(state, params, s, volume):
-    """Return how many quantity units of this bar's volume may still fill, all accounts together."""
+def volume_left(state, params, tape, t, s):
+    """Return how many quantity units of the bar's volume may still fill, all accounts together."""
     if params.participation == np.inf:
         return NO_LIMIT
-    allowed = np.int64(np.floor(params.participation * volume * params.units))
+    allowed = np.int64(np.floor(params.participation * tape.volume[t, s] * params.units))
     traded = state.symbols[s]
     if traded.used_session == state.counters[0].session:
         allowed -= traded.used
@@ -91,24 +94,30 @@ def volume_left(state, params, s, volume):
 
 
 @step
+def pays_for(cash, quantity, price, params):
+    """Return whether `cash` micro-dollars can pay value and commission of a quantity at `price`."""
+    value = np.rint(shares_of(quantity, params.units) * price * MICRO)
+    # Beyond the range of int64 it would turn negative
+    return value < AMOUNT_MAX and np.int64(value) + np.int64(np.rint(value * params.commission)) <= cash
+
+
+@routine
 def affordable(cash, price, params):
-    """Return the largest quantity whose value and commission `cash` micro-dollars can pay at `price`."""
+    """Return the largest quantity that `cash` micro-dollars can pay for at `price`."""
     if cash <= 0:
         return np.int64(0)
-    per_unit = price * (1.0 + params.commission) / params.units * 1e6
+    per_unit = price * (1.0 + params.commission) / params.units * MICRO
     # Rounding can make value and commission up to a micro-dollar cheaper than this bound
     quantity = np.int64(np.floor((cash + 1.001) / per_unit))
-    while quantity > 0:
-        value = np.int64(np.rint(quantity / params.units * price * 1e6))
-        if value + np.int64(np.rint(value * params.commission)) <= cash:
-            break
+    while quantity > 0 and not pays_for(cash, quantity, price, params):
         quantity -= 1
     return quantity
 
 
 @step
-def fill_entry(state, out, params, ts, a, s, market_price, phase, volume):
+def fill_entry(state, out, params, tape, t, a, s, market_price, phase):
     """Fill an entry at `market_price` as far as slots, stop, volume and cash allow."""
+    ts = tape.ts[t]
     account = state.accounts[a]
     order, plan = state.orders[a, ENTRY, s], state.plans[a, ENTRY, s]
     lot = state.lots[a, s]
@@ -119,7 +128,7 @@ def fill_entry(state, out, params, ts, a, s, market_price, phase, volume):
         status, end_reason = CANCELLED, SLOT_AT_FILL
     else:
         plan.attempts += 1
-        quantity = min(order.quantity - order.filled, volume_left(state, params, s, volume))
+        quantity = min(order.quantity - order.filled, volume_left(state, params, tape, t, s))
         if quantity > 0:
             price = market_price
             if order.type != LIMIT:
@@ -127,7 +136,9 @@ def fill_entry(state, out, params, ts, a, s, market_price, phase, volume):
             stop = lot.stop
             if lot.quantity == 0:
                 stop = initial_stop(plan.structure_stop, plan.stop_distance, price, params.individual_stop)
-            bought = min(quantity, affordable(account.cash, price, params))
+            bought = quantity
+            if not pays_for(account.cash, quantity, price, params):
+                bought = min(quantity, affordable(account.cash, price, params))
             if lot.quantity == 0 and price <= plan.structure_stop:
                 status, end_reason = CANCELLED, STOP_ABOVE_ENTRY
             elif bought == 0:
@@ -150,8 +161,9 @@ def fill_entry(state, out, params, ts, a, s, market_price, phase, volume):
 
 
 @step
-def fill_exit(state, out, params, ts, a, s, market_price, volume):
+def fill_exit(state, out, params, tape, t, a, s, market_price):
     """Fill a sell order at `market_price` as far as volume allows; the rest keeps working."""
+    ts = tape.ts[t]
     order, plan = state.orders[a, EXIT, s], state.plans[a, EXIT, s]
     lot = state.lots[a, s]
     if plan.whole == 1:
@@ -159,7 +171,7 @@ def fill_exit(state, out, params, ts, a, s, market_price, volume):
     wanted = min(order.quantity - order.filled, lot.quantity)
     quantity = wanted
     if plan.attempts < params.exit_waive:
-        quantity = min(wanted, volume_left(state, params, s, volume))
+        quantity = min(wanted, volume_left(state, params, tape, t, s))
     plan.attempts += 1
     if quantity > 0:
         price = market_price
@@ -211,7 +223,7 @@ def fill_orders(state, out, params, tape, t, phase):
                         price = np.nan
                     before = order.filled
                     if not np.isnan(price):
-                        fill_exit(state, out, params, ts, a, s, price, tape.volume[t, s])
+                        fill_exit(state, out, params, tape, t, a, s, price)
                     if phase == AT_CLOSE:
                         roll_waiting(state, out, tape, t, a, EXIT, s, before)
                 elif phase == AT_CLOSE and order.tif == DAY:
@@ -227,7 +239,7 @@ def fill_orders(state, out, params, tape, t, phase):
                     price = market_price(order, state.plans[a, ENTRY, s], tape, t, s, phase)
                     before = order.filled
                     if not np.isnan(price):
-                        fill_entry(state, out, params, ts, a, s, price, phase, tape.volume[t, s])
+                        fill_entry(state, out, params, tape, t, a, s, price, phase)
                     if phase == AT_CLOSE:
                         roll_waiting(state, out, tape, t, a, ENTRY, s, before)
                 elif order.tif == DAY:
@@ -289,11 +301,7 @@ def stop_phase(state, out, params, tape, t):
                 left &= left - 1
                 lot = state.lots[a, s]
                 # Nearly all lots pass; false for a level or a bar that is not there
-                if (
-                    tape.low[t, s] <= lot.stop
-                    or tape.high[t, s] > lot.target
-                    or tape.open[t, s] >= lot.target
-                ):
+                if tape.low[t, s] <= lot.stop or tape.high[t, s] * JUST_ABOVE >= lot.target:
                     test_lot(state, out, params, tape, t, a, s)
 
 
@@ -346,7 +354,7 @@ def test_lot(state, out, params, tape, t, a, s):
     kind = LIMIT if reason == BY_TARGET else STOP
     order = open_exit(state, a, s, lot.quantity, 1, kind, 1, reason, ts)
     order.limit = lot.target if reason == BY_TARGET else np.nan
-    fill_exit(state, out, params, ts, a, s, price, tape.volume[t, s])
+    fill_exit(state, out, params, tape, t, a, s, price)
     if order.quantity > 0:
         # What the bar's volume could not take is sold at the following opens.
         order.type = MARKET

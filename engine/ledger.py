@@ -373,10 +373,10 @@ def close_lots(state, params, tape, t, a):
     Returns (value of the lots in micro-dollars, how many have been without a bar for `delist_after`
     sessions).
     """
-    lots, held, counters = state.lots[a], state.sets[HELD, a], state.counters[0]
+    lots, held = state.lots[a], state.sets[HELD, a]
     status_of, close_of, low_of, high_of = tape.status[t], tape.close[t], tape.low[t], tape.high[t]
     ts = tape.ts[t]
-    gross = np.int64(0)
+    gross, bound = np.int64(0), 0.0
     overdue = 0
     for word in range(len(held)):
         left = held[word]
@@ -401,21 +401,40 @@ def close_lots(state, params, tape, t, a):
                     if lot.phase != AT_CLOSE or lot.ts_entry != ts:
                         lot.low = min(lot.low, low_of[s])
                         lot.high = max(lot.high, high_of[s])
-            gross = add(gross, money(lot.quantity, lot.mark, params.units, counters), counters)
+            value = lot_value(lot, params)
+            gross += np.int64(value)
+            bound += value
+    check_gross(bound, state.counters[0])
     return gross, overdue
+
+
+@step
+def lot_value(lot, params):
+    """Return the value of a lot at its mark in whole micro-dollars, as a float."""
+    return np.rint(shares_of(lot.quantity, params.units) * lot.mark * MICRO)
+
+
+@step
+def check_gross(bound, counters):
+    """Note that a sum of lot values left the range of int64; `bound` is the sum as a float. No lot is worth
+    less than nothing, so none is out of range when the sum is not."""
+    if not bound < VALUE_MAX_USD * MICRO:
+        counters.overflow = 1
 
 
 @step
 def value_of_lots(state, params, a):
     """Return the value of an account's lots at their marks, micro-dollars."""
-    held, counters = state.sets[HELD, a], state.counters[0]
-    gross = np.int64(0)
+    held = state.sets[HELD, a]
+    gross, bound = np.int64(0), 0.0
     for word in range(len(held)):
         left = held[word]
         while left != 0:
-            lot = state.lots[a, lowest(word, left)]
+            value = lot_value(state.lots[a, lowest(word, left)], params)
             left &= left - 1
-            gross = add(gross, money(lot.quantity, lot.mark, params.units, counters), counters)
+            gross += np.int64(value)
+            bound += value
+    check_gross(bound, state.counters[0])
     return gross
 
 

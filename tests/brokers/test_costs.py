@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from brokers.config import SpreadModel
 from brokers.costs import corwin_schultz_pair
-from brokers.matching import affordable
+from brokers.matching import affordable, pays_for
+from engine.jit import kernel
 from tests.brokers.scenario import FLAT, Bar, play, signal
 
 pair: Any = getattr(corwin_schultz_pair, "py_func", corwin_schultz_pair)
-afford: Any = getattr(affordable, "py_func", affordable)
 K = 3 - 2 * math.sqrt(2)
 
 
@@ -73,9 +73,14 @@ def test_commission_is_a_fraction_of_each_fills_value() -> None:
     assert int(played.done.equity[-1, 0, 0]) == 10_000_000_000 - 2_000_000
 
 
-class Params:
-    def __init__(self, commission: float, units: float) -> None:
-        self.commission, self.units = commission, units
+class Params(NamedTuple):
+    commission: float
+    units: float
+
+
+@kernel
+def paid_for(cash: int, price: float, params: Params, quantity: int) -> tuple[int, bool]:
+    return affordable(cash, price, params), pays_for(cash, quantity, price, params)
 
 
 @given(
@@ -83,15 +88,23 @@ class Params:
     st.floats(0.01, 5000.0),
     st.sampled_from([0.0, 0.001, 0.01]),
     st.sampled_from([1.0, 1e6]),
+    st.integers(1, 10**12),
 )
 def test_what_is_affordable_is_the_most_that_cash_can_pay(
-    cash: int, price: float, rate: float, units: float
+    cash: int, price: float, rate: float, units: float, wanted: int
 ) -> None:
     def cost(q: int) -> int:
         value = round(q / units * price * 1e6)
         return value + round(value * rate)
 
-    q = int(afford(cash, price, Params(rate, units)))
+    q, is_paid = paid_for(cash, price, Params(rate, units), wanted)
     assert q >= 0
     assert q == 0 or cost(q) <= cash
     assert units > 1.0 or cost(q + 2) > cash  # Within one share of the exact answer
+    assert is_paid == (cost(wanted) <= cash)
+    assert not is_paid or cash <= 0 or q >= wanted
+
+
+def test_no_cash_pays_for_a_value_that_no_whole_number_holds() -> None:
+    _, is_paid = paid_for(9 * 10**18, 1e7, Params(0.0, 1.0), 10**9)
+    assert not is_paid
