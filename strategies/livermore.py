@@ -21,7 +21,8 @@ from engine.jit import kernel, step
 from engine.slab import ActionKind, BarStatus, Tape, Universe
 from strategies.base import KernelStrategy, SignalBuffer
 from strategies.emit import emit
-from strategies.rings import divide_ring, highest_of, lowest_of, ring_capacity, scale_ring, sum_of
+from strategies.rings import divide_ring, highest_of, lowest_of, ring_capacity, sum_of
+from strategies.volume_screen import NEVER, push_row, rescale_volumes, screen_volume
 
 Float = NDArray[np.float64]
 
@@ -29,8 +30,7 @@ ATR_FAST, ATR_SLOW = 14, 50  # bars of the two averages whose ratio `max_atr_rat
 
 _BUY = int(Side.BUY)
 _SPLIT = int(ActionKind.SPLIT)
-_TRADED, _RESUMED = int(BarStatus.TRADED), int(BarStatus.RESUMED)
-_NEVER = -(10**9)  # bar number of a BUY that has not happened
+_TRADED = int(BarStatus.TRADED)
 
 
 class Confidence(IntEnum):
@@ -106,11 +106,10 @@ def livermore_kernel(
     above = 1 + params.breakout_threshold
     warmup = _warmup_bars_step(params)
     has_options = _needs_closes_step(params)
-    status, high, low, close, volume = tape.status, tape.high, tape.low, tape.close, tape.volume
-    n_bars, volume_sum, loud, mean_volume = state.n_bars, state.volume_sum, state.loud, state.mean_volume
-    highs, lows, volumes = state.highs, state.lows, state.volumes
+    close, n_bars, highs = tape.close, state.n_bars, state.highs
+    loud, mean_volume = state.loud, state.mean_volume
     mask = highs.shape[0] - 1
-    n_warmup = n_quiet = n_no_breakout = 0
+    n_no_breakout = 0
     action = np.searchsorted(tape.actions["row"], row)
     for t in range(row, n_rows):
         if len(out.rows) - out.count[0] < n_symbols:
@@ -121,30 +120,12 @@ def livermore_kernel(
                 _rescale(params, state, tape.actions[action]["symbol"], tape.actions[action]["value"])
             action += 1
         # Two loops, because the first, alone, runs at the speed of memory.
-        n_loud = 0
-        for s in range(n_symbols):
-            if status[t, s] < _TRADED:
-                continue
-            if status[t, s] == _RESUMED:
-                n_bars[s] = 0
-                volume_sum[s] = 0.0
-                state.last_buy[s] = _NEVER
-            n, total = n_bars[s], volume_sum[s]
-            if n < warmup:
-                n_warmup += 1
-            elif volume[t, s] >= multiplier * (total / window):
-                loud[n_loud] = s
-                mean_volume[n_loud] = total / window
-                n_loud += 1
-            else:
-                n_quiet += 1
-            if n >= window:
-                total -= volumes[(n - window) & mask, s]
-            volume_sum[s] = total + volume[t, s]
-            volumes[n & mask, s] = volume[t, s]
-            highs[n & mask, s] = high[t, s]
-            lows[n & mask, s] = low[t, s]
-            n_bars[s] = n + 1
+        n_loud = screen_volume(
+            tape.status[t], tape.volume[t], window, multiplier, warmup, n_bars, state.volume_sum,
+            state.last_buy, state.volumes, loud, mean_volume, state.tally,
+        )  # fmt: skip
+        push_row(highs, tape.status[t], n_bars, tape.high[t])
+        push_row(state.lows, tape.status[t], n_bars, tape.low[t])
         for i in range(n_loud):
             s = loud[i]
             n = n_bars[s] - 1  # The bar is in the rings already, and all that is read lies before it
@@ -159,8 +140,6 @@ def livermore_kernel(
             _decide(tape, params, state, out, t, s, upper, mean_volume[i])
         if has_options:
             _advance_options(tape, params, state, t)
-    state.tally[Condition.WARMUP] += n_warmup
-    state.tally[Condition.VOLUME] += n_quiet
     state.tally[Condition.BREAKOUT] += n_no_breakout
     return row
 
@@ -247,14 +226,13 @@ def _rescale(params: LivermoreParams, state: LivermoreState, s: int, ratio: floa
     """Put a symbol's memory on the basis after a split of `ratio` new shares per old one."""
     divide_ring(state.highs, s, ratio)
     divide_ring(state.lows, s, ratio)
-    scale_ring(state.volumes, s, ratio)
     if _needs_closes_step(params):
         divide_ring(state.closes, s, ratio)
     if params.max_atr_ratio > 0.0:
         state.atrs[s, 0] /= ratio
         state.atrs[s, 1] /= ratio
-    n = state.n_bars[s]
-    state.volume_sum[s] = sum_of(state.volumes, s, max(0, n - params.consolidation_window), n)
+    n, window = state.n_bars[s], params.consolidation_window
+    rescale_volumes(state.volumes, state.volume_sum, s, n, window, ratio)
 
 
 def _warmup_bars(params: LivermoreParams) -> int:
@@ -318,7 +296,7 @@ class LivermoreBreakout(KernelStrategy):
         return LivermoreState(
             n_bars=np.zeros(n, np.int64),
             volume_sum=np.zeros(n),
-            last_buy=np.full(n, _NEVER),
+            last_buy=np.full(n, NEVER),
             highs=np.zeros((capacity, n)),
             lows=np.zeros((capacity, n)),
             volumes=np.zeros((capacity, n)),

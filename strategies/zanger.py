@@ -17,7 +17,7 @@ from engine.errors import ConfigError
 from engine.events import Side
 from engine.exits import ExitRules
 from engine.jit import kernel, step
-from engine.slab import ActionKind, BarStatus, Tape, Universe
+from engine.slab import ActionKind, Tape, Universe
 from strategies.base import KernelStrategy, SignalBuffer
 from strategies.cup import (
     PRIOR_RISE_BARS,
@@ -31,14 +31,13 @@ from strategies.cup import (
     roundness,
 )
 from strategies.emit import emit
-from strategies.rings import divide_ring, highest_of, ring_capacity, scale_ring, sum_of
+from strategies.rings import divide_ring, highest_of, ring_capacity, sum_of
+from strategies.volume_screen import NEVER, push_row, rescale_volumes, screen_volume
 
 Float = NDArray[np.float64]
 
 _BUY = int(Side.BUY)
 _SPLIT = int(ActionKind.SPLIT)
-_TRADED, _RESUMED = int(BarStatus.TRADED), int(BarStatus.RESUMED)
-_NEVER = -(10**9)  # bar number of a BUY that has not happened
 
 
 class Confidence(IntEnum):
@@ -122,12 +121,11 @@ def cup_kernel(tape: Tape, params: CupParams, state: CupState, out: SignalBuffer
     above = 1 + params.breakout_threshold
     hl = params.price_basis == PriceBasis.HL
     warmup = _warmup_bars_step(params)
-    status, close, volume = tape.status, tape.close, tape.volume
-    n_bars, volume_sum, closes, volumes = state.n_bars, state.volume_sum, state.closes, state.volumes
+    close, n_bars, closes = tape.close, state.n_bars, state.closes
     highs = state.highs if hl else closes
-    mask, volume_mask = closes.shape[0] - 1, volumes.shape[0] - 1
+    mask = closes.shape[0] - 1
     loud, mean_volume = state.loud, state.mean_volume
-    n_warmup = n_quiet = n_no_handle = n_no_breakout = 0
+    n_no_handle = n_no_breakout = 0
     action = np.searchsorted(tape.actions["row"], row)
     for t in range(row, n_rows):
         if len(out.rows) - out.count[0] < n_symbols:
@@ -138,31 +136,14 @@ def cup_kernel(tape: Tape, params: CupParams, state: CupState, out: SignalBuffer
                 _rescale(state, tape.actions[action]["symbol"], tape.actions[action]["value"], window, hl)
             action += 1
         # Two loops: the first, on every bar, would be slower with the search for a cup inside it.
-        n_loud = 0
-        for s in range(n_symbols):
-            if status[t, s] < _TRADED:
-                continue
-            if status[t, s] == _RESUMED:
-                n_bars[s] = 0
-                volume_sum[s] = 0.0
-                state.last_buy[s] = _NEVER
-            n, total = n_bars[s], volume_sum[s]
-            if n < warmup:
-                n_warmup += 1
-            elif volume[t, s] >= multiplier * (total / window):
-                loud[n_loud] = s
-                mean_volume[n_loud] = total / window
-                n_loud += 1
-            else:
-                n_quiet += 1
-            if n >= window:
-                total -= volumes[(n - window) & volume_mask, s]
-            volume_sum[s] = total + volume[t, s]
-            volumes[n & volume_mask, s] = volume[t, s]
-            closes[n & mask, s] = close[t, s]
-            n_bars[s] = n + 1
+        n_loud = screen_volume(
+            tape.status[t], tape.volume[t], window, multiplier, warmup, n_bars, state.volume_sum,
+            state.last_buy, state.volumes, loud, mean_volume, state.tally,
+        )  # fmt: skip
+        push_row(closes, tape.status[t], n_bars, close[t])
         if hl:
-            _push_extremes(tape, state, t)
+            push_row(state.highs, tape.status[t], n_bars, tape.high[t])
+            push_row(state.lows, tape.status[t], n_bars, tape.low[t])
         for i in range(n_loud):
             s = loud[i]
             n = n_bars[s] - 1  # The bar is in the rings already, and all that is read lies before it
@@ -178,21 +159,9 @@ def cup_kernel(tape: Tape, params: CupParams, state: CupState, out: SignalBuffer
                 n_no_handle += 1  # The lip is among the youngest handle_min bars
             else:
                 _decide(tape, params, state, out, t, s, pivot, mean_volume[i])
-    state.tally[Condition.WARMUP] += n_warmup
-    state.tally[Condition.VOLUME] += n_quiet
     state.tally[Condition.HANDLE_LENGTH] += n_no_handle
     state.tally[Condition.BREAKOUT] += n_no_breakout
     return row
-
-
-@step
-def _push_extremes(tape: Tape, state: CupState, t: int) -> None:
-    """Write high and low of row `t` beside the closes, whose number has been counted already."""
-    mask = state.highs.shape[0] - 1
-    for s in range(tape.close.shape[1]):
-        if tape.status[t, s] >= _TRADED:
-            state.highs[(state.n_bars[s] - 1) & mask, s] = tape.high[t, s]
-            state.lows[(state.n_bars[s] - 1) & mask, s] = tape.low[t, s]
 
 
 @step
@@ -287,9 +256,7 @@ def _rescale(state: CupState, s: int, ratio: float, window: int, hl: bool) -> No
     if hl:
         divide_ring(state.highs, s, ratio)
         divide_ring(state.lows, s, ratio)
-    scale_ring(state.volumes, s, ratio)
-    n = state.n_bars[s]
-    state.volume_sum[s] = sum_of(state.volumes, s, max(0, n - window), n)
+    rescale_volumes(state.volumes, state.volume_sum, s, state.n_bars[s], window, ratio)
 
 
 @step
@@ -358,7 +325,7 @@ class CupWithHandle(KernelStrategy):
         return CupState(
             n_bars=np.zeros(n, np.int64),
             volume_sum=np.zeros(n),
-            last_buy=np.full(n, _NEVER),
+            last_buy=np.full(n, NEVER),
             closes=np.zeros((capacity, n)),
             highs=np.zeros(span),
             lows=np.zeros(span),
