@@ -39,6 +39,7 @@ class LoopStrategy(Protocol):
     def start(self, universe: Universe) -> None: ...
     def on_bars(self, tape: Tape, index: int) -> NDArray[np.void]: ...
     def on_rename(self, old: str, new: str) -> None: ...
+    def parameters(self) -> dict[str, Any]: ...
     def state(self) -> dict[str, Any]: ...
     def restore(self, state: Mapping[str, Any]) -> None: ...
 
@@ -175,6 +176,7 @@ class Loop:
             {
                 "symbols": list(self.universe.symbols),
                 "strategies": {s.name: s.state() for s in self.strategies},
+                "parameters": {s.name: s.parameters() for s in self.strategies},
                 "intake": self._intake.state(),
                 "market": self._market.state(),
                 "desk": self.desk.state(),
@@ -184,7 +186,8 @@ class Loop:
         )
 
     def restore(self, data: bytes) -> None:
-        """Take over a snapshot. Raises DataError when it is of another universe or set of strategies."""
+        """Take over a snapshot. Raises DataError when it is of another universe, or of other strategies or
+        parameters."""
         state = snapshot.decode(data)
         if state["symbols"] != list(self.universe.symbols):
             raise DataError("snapshot: made with another universe of symbols")
@@ -193,6 +196,15 @@ class Loop:
                 f"snapshot: made with strategies {', '.join(state['strategies'])},"
                 f" not {', '.join(s.name for s in self.strategies)}"
             )
+        for strategy in self.strategies:
+            now = strategy.parameters()
+            saved = state.get("parameters", {}).get(strategy.name, now)  # Older snapshots do not say
+            for name, value in now.items():
+                if saved.get(name) != value:
+                    raise DataError(
+                        f"snapshot: {strategy.name} was run with other parameters;"
+                        f" its {name} must be {saved.get(name)}, was {value}"
+                    )
         for strategy in self.strategies:
             strategy.restore(state["strategies"][strategy.name])
         self._intake.restore(state["intake"])

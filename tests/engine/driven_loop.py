@@ -45,6 +45,9 @@ class Scripted:
         rows["strategy"] = index
         return rows
 
+    def parameters(self) -> dict[str, Any]:
+        return {}
+
     def state(self) -> dict[str, Any]:
         return {"given": self.given}
 

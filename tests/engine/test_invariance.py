@@ -10,9 +10,12 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from brokers.config import Mode
+from brokers.config import DeskConfig, Mode
+from brokers.desk import Desk
 from engine.errors import DataError
+from engine.loop import Loop
 from engine.slab import Bars
+from strategies import registry
 from tests.brokers.random_market import Case, examples, random_case
 from tests.engine.driven_loop import drive, driven, make_loop, pieces
 
@@ -131,3 +134,18 @@ def test_a_snapshot_of_other_strategies_is_refused() -> None:
         strategy.name += "x"
     with pytest.raises(DataError, match="made with strategies s0"):
         loop.restore(state)
+
+
+def test_a_snapshot_of_other_parameters_is_refused_though_its_arrays_would_fit() -> None:
+    universe = random_case(1).universe
+
+    def loop_of(**parameters: Any) -> Loop:
+        strategies = [registry.create("trend"), registry.create("livermore", **parameters)]
+        return Loop(universe, strategies, Desk(universe, strategies, DeskConfig()))
+
+    saved = loop_of(cooldown_bars=5, stop_mode="mid").snapshot()
+    loop_of(cooldown_bars=5, stop_mode="mid").restore(saved)
+    with pytest.raises(DataError, match=r"livermore_breakout .* its cooldown_bars must be 5, was 0"):
+        loop_of(stop_mode="mid").restore(saved)
+    with pytest.raises(DataError, match=r"livermore_breakout .* its stop_mode must be mid, was lower"):
+        loop_of(cooldown_bars=5).restore(saved)
