@@ -1,7 +1,8 @@
 """The course of one alert, from its readings and journalled time alone: levels, hysteresis, the end.
 
 1. It fires when the value passes the first level, and grows worse when it passes a level that nothing in the
-   episode had passed: each level once per episode, whatever becomes of the limits meanwhile.
+   episode had passed: each level once per episode, whatever becomes of the limits meanwhile. It also grows
+   worse when a new limit makes the value more severe than anything in the episode was.
 2. It is clearing from where the value is back at the clear level, and open again if it passes a level
    meanwhile. It is over a repeat interval after the last word about it at the earliest, and, if it came back
    before, when it has been clearing for 15 minutes; a cause after 15 minutes alone. So a value that swings
@@ -49,7 +50,7 @@ class Moment(NamedTuple):
 
     row_seq: int
     session: str
-    now_ns: int
+    now_ns: int  # of the time that the rule goes by
 
 
 class OpenAlert(Struct, kw_only=True):
@@ -169,9 +170,10 @@ def _go_on(alert: OpenAlert, reading: Reading, passed: int, pace: Pace, moment: 
         alert.crossings += 1
     unknown = math.isnan(reading.value)
     severity: Severity = "critical" if unknown else reading.severities[passed - 1]
-    alert.severity = max(alert.severity, severity, key=SEVERITIES.index)
+    graver = SEVERITIES.index(severity) > SEVERITIES.index(alert.severity)
+    alert.severity = severity if graver else alert.severity
     label = ""
-    if passed > max(_passed(reading, alert.worst), 1):
+    if passed > max(_passed(reading, alert.worst), 1) or (graver and not unknown):
         # Limits may have moved: a number that was used names another level now
         alert.level = max(alert.level + 1, passed)
         alert.threshold = reading.levels[passed - 1]

@@ -205,12 +205,17 @@ def test_a_level_beyond_one_that_was_taken_away_is_told_under_a_name_of_its_own(
     assert [label for label, _ in said] == ["fired", "worse-2", "worse-3"]
 
 
-def test_a_severity_that_a_new_limit_brings_is_listed_and_reminded_of():
+def test_a_severity_that_a_new_limit_brings_is_mailed_once():
     monitors = Monitors(settings(single_name_warn=0.1, single_name_critical=0.15))
     held = (position("A", 13),)
     monitors.evaluate(view(0, 100, positions=held))
-    monitors = changed(monitors, single_name_warn=0.1, single_name_critical=0.12)
-    assert monitors.evaluate(view(0, 100, hour=1, positions=held)) == []
+    lower = {"single_name_warn": 0.1, "single_name_critical": 0.12}
+    monitors = changed(monitors, **lower)
+    (said,) = monitors.evaluate(view(0, 100, hour=1, positions=held))
+    assert (said.label, said.severity, said.threshold, said.mail) == ("worse-2", "critical", 0.12, True)
+    assert monitors.evaluate(view(0, 100, hour=2, positions=held)) == []
+    monitors = changed(changed(monitors, single_name_warn=0.1, single_name_critical=0.15), **lower)
+    assert monitors.evaluate(view(0, 100, hour=3, positions=held)) == []
     assert monitors.listing.alerts[0].severity == "critical"
 
 
