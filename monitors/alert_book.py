@@ -110,8 +110,8 @@ class AlertBook:
             detail=detail,
             session=view.session,
             ts_ns=view.ts_ns,
-            detected_ns=view.now_ns,
-            since_ns=view.now_ns,
+            detected_ns=_time_ns(rule, view),
+            since_ns=_time_ns(rule, view),
             since_session=view.session,
             regime=view.regime,
             feed_age_s=view.feed_age_s,
@@ -148,7 +148,7 @@ class AlertBook:
     ) -> list[Transition]:
         if not (reading.subject.isascii() and reading.detail.isascii()):
             reading = reading._replace(subject=_storable(reading.subject), detail=_storable(reading.detail))
-        place, now_ns = (reading.rule, reading.subject), view.now_ns
+        place, now_ns = (reading.rule, reading.subject), _time_ns(reading.rule, view)
         alert = self._alerts.get(place)
         if alert is None:
             if not episodes.levels_passed(reading):  # Most readings of a row
@@ -190,7 +190,7 @@ class AlertBook:
         for place in [place for place in self._trails if place not in seen and not self._is_open(place)]:
             del self._trails[place]
         for place, alert in list(self._alerts.items()):
-            paused = view.now_ns - (alert.news_ns or 0) < self._pace.pause_ns(alert.rule)
+            paused = _time_ns(alert.rule, view) - (alert.news_ns or 0) < self._pace.pause_ns(alert.rule)
             if not alert.open and not paused and alert.episode < view.row_seq:
                 del self._alerts[place]
 
@@ -213,7 +213,8 @@ class AlertBook:
         background: Callable[[Reading], Background],
     ) -> Transition:
         silenced = self.silences.cover(alert.rule, alert.subject)
-        mail, held_back = mailing.decide(alert, label, self._pace, view.now_ns, silenced=silenced)
+        now_ns = _time_ns(alert.rule, view)
+        mail, held_back = mailing.decide(alert, label, self._pace, now_ns, silenced=silenced)
         told = background(reading)
         trail = self._trails.get((alert.rule, alert.subject), Trail("", [])).values
         higher = [level for level in reading.levels if level > alert.threshold and math.isfinite(level)]
@@ -239,7 +240,7 @@ class AlertBook:
             detail=reading.detail,
             session=view.session,
             ts_ns=view.ts_ns,
-            detected_ns=view.now_ns,
+            detected_ns=now_ns,
             since_ns=alert.since_ns,
             since_session=alert.since_session,
             crossings=alert.crossings,
@@ -257,6 +258,11 @@ class _Saved(Struct):
     alerts: list[OpenAlert]
     trails: list[tuple[str, str, Trail]]
     silences: list[Silence]
+
+
+def _time_ns(rule: str, view: PortfolioView) -> int:
+    """Return the time that the course of a rule's alerts goes by."""
+    return view.ts_ns if view.replayed and not RULES[rule].of_machine else view.now_ns
 
 
 def _storable(text: str) -> str:

@@ -32,6 +32,8 @@ class Rule(NamedTuple):
     cause: bool = False
     # Measured on bars: doubtful while the feed is, and never over before the next row
     of_bars: bool = False
+    # About this process and what it is connected to: goes by the machine's clock, whatever is replayed
+    of_machine: bool = False
     version: int = 1  # grows when the meaning of its subjects or values changes
 
 
@@ -45,12 +47,12 @@ RULES: dict[str, Rule] = {
     "stale_name": Rule("Stale held name", "sessions", calm=True, of_bars=True),
     "suspected_split": Rule("Suspected split", "state"),
     "regime": Rule("Market regime", "state"),
-    "feed": Rule("Data feed", "state", cause=True),
+    "feed": Rule("Data feed", "state", cause=True, of_machine=True),
     "feed_missing": Rule("Bars missing", "share", cause=True),
     "benchmark_missing": Rule("Benchmark missing", "state", cause=True),
-    "monitor_degraded": Rule("Monitor degraded", "state", cause=True),
-    "loop_lag": Rule("Monitor slow", "ms", cause=True),
-    "delivery": Rule("Mail not delivered", "state", cause=True),
+    "monitor_degraded": Rule("Monitor degraded", "state", cause=True, of_machine=True),
+    "loop_lag": Rule("Monitor slow", "ms", cause=True, of_machine=True),
+    "delivery": Rule("Mail not delivered", "state", cause=True, of_machine=True),
 }
 
 
@@ -122,7 +124,7 @@ class Transition(Struct, frozen=True, kw_only=True):
 
     session: str
     ts_ns: int  # the bar it was seen on
-    detected_ns: int  # when it was seen
+    detected_ns: int  # when it was seen; of a replay, the time of that bar
     since_ns: int  # when the episode was first seen
     since_session: str
     crossings: int = 0  # times it came back over the limit within the episode

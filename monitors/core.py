@@ -36,7 +36,7 @@ from feeds.live import FeedStatus, LiveRow
 from monitors.alerts import Transition
 from monitors.book import Book, Sessions
 from monitors.drawdown import DrawdownTracker
-from monitors.inputs import LIVE, Input, Plan, Readings
+from monitors.inputs import LIVE, OF_BARS, Input, Plan, Readings
 from monitors.listing import Listing
 from monitors.view import Condition, FeedState, PortfolioView
 from storage.commands import Command
@@ -210,7 +210,7 @@ class LiveCore:
         for kind in _KINDS:
             machine.loop.bus.subscribe(kind, self._events.append)
         plain = msgspec.structs.asdict(plan)
-        for name, usual in (("trade_from", ""), ("interval", "1d")):
+        for name, usual in (("trade_from", ""), ("interval", "1d"), ("time", "")):
             if plain[name] == usual:
                 del plain[name]  # So that journals from before it was there are decided as they were
         self._config_hash = hashlib.sha256(msgspec.msgpack.encode(plain)).hexdigest()[:16]
@@ -301,6 +301,7 @@ class LiveCore:
             loop_lag_ms=readings.loop_lag_ms,
             conditions=(*readings.conditions, *self._own_conditions()),
             config_hash=self._config_hash,
+            replayed=self._plan is not None and self._plan.time == OF_BARS,
         )
 
     def _own_conditions(self) -> list[Condition]:

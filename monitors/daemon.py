@@ -62,6 +62,7 @@ class Parts:
     committed: list[Callable[[Taken], None]] = field(default_factory=list)  # told of every commit
     wake_relay: asyncio.Event | None = None
     unsent: Callable[[], bool] | None = None  # whether mail waits that could go out now
+    feed_ended: Callable[[], None] | None = None  # told before that mail is waited for
     reloaded: Callable[[], None] | None = None  # a new configuration, or raises SmallcapError
 
 
@@ -351,6 +352,8 @@ class Daemon:
 
     async def _mail_what_waits(self) -> None:
         """Let the relay finish: whoever started this for one day wants its alerts."""
+        if self._parts.feed_ended is not None:
+            self._parts.feed_ended()
         deadline_s = self._clock.monotonic_s() + MAIL_S
         while self._parts.unsent is not None and self._parts.unsent() and not self._asked:
             if self._clock.monotonic_s() > deadline_s:

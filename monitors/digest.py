@@ -35,8 +35,10 @@ class Digest(NamedTuple):
         return [one.notif_key for item in self.all_items for one in item.transitions]
 
     @property
-    def oldest_detected_ns(self) -> int:
-        return min(item.transitions[0].detected_ns for item in self.all_items)
+    def sessions(self) -> tuple[str, ...]:
+        """The first and the last session that it is about, or the one, or none."""
+        told = sorted({one.session for item in self.all_items for one in item.transitions if one.session})
+        return (told[0], told[-1]) if len(told) > 1 else tuple(told)
 
 
 def digest(transitions: Iterable[Transition]) -> Digest:

@@ -22,6 +22,8 @@ _PRICES = ("open", "high", "low", "close", "volume")
 
 
 LIVE = "live"  # `Plan.trade_from`: what follows the first back-fill is traded
+# `Plan.time`, what the course of alerts goes by: the rows of a replay, or readings of the machine's clock
+OF_BARS, OF_MACHINE = "bars", "machine"
 
 
 class Readings(NamedTuple):
@@ -59,6 +61,7 @@ class Plan(Struct, frozen=True):
     )
     interval: str = "1d"  # of the bars: a state of one is none of another
     trade_from: str = ""  # an ISO date, LIVE, or "" for the first row: until then signals buy nothing
+    time: str = ""  # OF_BARS, OF_MACHINE, or "" in a store from before there was a choice: of the machine
 
 
 def same_plan(one: Plan | None, other: Plan | None) -> bool:

@@ -26,6 +26,7 @@ class Listing(Struct, frozen=True):
     ts_ns: int  # when it was written
     alerts: list[OpenAlert]
     silences: list[Silence]
+    replayed_to_ns: int | None = None  # the newest bar, which dates what rests on bars; None: no replay
 
 
 def save(connection: sqlite3.Connection, listing: Listing) -> None:

@@ -5,6 +5,7 @@
 2. A mail that is sent again has the same Message-ID and the same `X-Alert-Key` headers, and says in its
    subject and its first line that it may be a repeat.
 3. Each alert says when it was seen and when it was detected, the mail when it was sent, and if that was late.
+4. A mail names the sessions that it is about. One about a replay says so in its subject and its first line.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ class Envelope(NamedTuple):
     repeat: bool  # an earlier attempt may have arrived
     sent_ns: int
     footer: str = ""  # one line: how far the journal had come
+    recorded_ns: int | None = None  # when the first of it was detected, by the machine's clock
+    replayed: bool = False  # what it says is history
 
 
 def alert_mail(email: Email, told: Digest, envelope: Envelope) -> EmailMessage:
@@ -56,6 +59,8 @@ def alert_mail(email: Email, told: Digest, envelope: Envelope) -> EmailMessage:
     more = len(told.all_items) - 1
     reminder = "(still open) " if first.label.startswith("repeat") else ""
     subject = f"{first.severity.upper()} {reminder}{headline(first)}" + (f" (+{more} more)" if more else "")
+    if envelope.replayed:
+        subject = f"REPLAY {' to '.join(told.sessions)} {subject}"
     mail = _message(email, envelope, subject)
     for key in told.notif_keys:
         mail["X-Alert-Key"] = key
@@ -98,10 +103,14 @@ def _lead(told: Digest, envelope: Envelope) -> list[str]:
     over = sum(item.newest.resolved for item in told.all_items)
     alerts = counted(len(told.all_items), "alerts") + (f", {over} of them over" if over else "")
     lines = [*_repeat_line(envelope)]
-    waited_ns = envelope.sent_ns - told.oldest_detected_ns
+    if envelope.replayed:
+        lines.append("REPLAY: this is history; what rests on bars is dated by them.")
+    waited_ns = 0 if envelope.recorded_ns is None else envelope.sent_ns - envelope.recorded_ns
     if waited_ns > LATE_NS:
         lines.append(f"LATE: sent {span(waited_ns)} after the first of it was detected.")
-    lines.append(f"{alerts}. Sent {moment(envelope.sent_ns)}.")
+    named = "sessions" if len(told.sessions) > 1 else "session"
+    sessions = f"; {named} {' to '.join(told.sessions)}" if told.sessions else ""
+    lines.append(f"{alerts}{sessions}. Sent {moment(envelope.sent_ns)}.")
     return lines
 
 

@@ -41,11 +41,13 @@ class Monitors:
         self._drawdown = DrawdownTracker()
         self._regime = ""
         self._now_ns = 0
+        self._replayed_to_ns: int | None = None
         self._book = AlertBook(portfolio, settings.monitoring)
 
     def evaluate(self, view: PortfolioView) -> list[Transition]:
         """Take a view; return what is to be said, causes first. The same view again: nothing."""
         self._now_ns = view.now_ns
+        self._replayed_to_ns = view.ts_ns if view.replayed else None
         if view.equity_micro is not None:
             self._drawdown.update(view.session, view.equity_micro, view.flow_micro, view.profits_micro)
 
@@ -75,7 +77,8 @@ class Monitors:
     @property
     def listing(self) -> Listing:
         """The open alerts, worst first, and the silences: for `monitors.listing.save`."""
-        return Listing(self._now_ns, self._book.open, list(self._book.silences.held))
+        silences = list(self._book.silences.held)
+        return Listing(self._now_ns, self._book.open, silences, self._replayed_to_ns)
 
     @property
     def drawdown(self) -> DrawdownTracker:
@@ -87,12 +90,14 @@ class Monitors:
             "drawdown": self._drawdown.state(),
             "regime": self._regime,
             "now_ns": self._now_ns,
+            "replayed_to_ns": self._replayed_to_ns,
             **self._book.state(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self._drawdown.restore(state["drawdown"])
         self._regime, self._now_ns = state["regime"], state["now_ns"]
+        self._replayed_to_ns = state.get("replayed_to_ns")
         self._book.restore(state)
 
     def _readings(self, view: PortfolioView) -> Iterator[Reading]:

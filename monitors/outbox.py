@@ -22,6 +22,7 @@ from msgspec import msgpack
 from monitors.alerts import Transition
 from monitors.outbox_tables import (
     DEAD_LETTER,
+    DETECTED_NS,
     MAIL_IS_OFF,
     PAYLOAD,
     RECORDED,
@@ -62,8 +63,8 @@ def enqueue(
 ) -> list[bytes]:
     """Record transitions; those with `mail` wait for one. Returns the digest of each that is new.
 
-    ts_ns: when they were detected. journal_seq: of the event that caused them, 0 for the relay itself.
-    One that is recorded already (the event is replayed) changes nothing.
+    ts_ns: when they were detected, by the machine's clock. journal_seq: of the event that caused them, 0 for
+    the relay itself. One that is recorded already (the event is replayed) changes nothing.
     """
     digests = []
     for one in transitions:
@@ -185,15 +186,19 @@ def next_due_ns(connection: sqlite3.Connection) -> int | None:
     return None if first is None else int(first)
 
 
-def transitions_of(connection: sqlite3.Connection, mail_id: int) -> list[tuple[int, bytes]]:
-    """Return (outbox id, payload) of a mail's transitions, oldest first. Raises JournalDamaged."""
+def transitions_of(connection: sqlite3.Connection, mail_id: int) -> list[tuple[int, int, bytes]]:
+    """Return (outbox id, when it was recorded, payload) of a mail's transitions, oldest first.
+
+    Raises JournalDamaged.
+    """
     check_mail(connection, mail_id)
     rows = connection.execute(
         f"SELECT o.id, {RECORDED}, digest FROM mail_row r JOIN outbox o ON o.id = r.outbox_id"
         " WHERE r.mail_id = ? ORDER BY o.id",
         (mail_id,),
     ).fetchall()
-    return [(outbox_id, whole(row)[PAYLOAD]) for outbox_id, *row in rows]
+    checked = [(outbox_id, whole(row)) for outbox_id, *row in rows]
+    return [(outbox_id, row[DETECTED_NS], row[PAYLOAD]) for outbox_id, row in checked]
 
 
 def rules_of(connection: sqlite3.Connection, mail_id: int) -> set[str]:

@@ -70,7 +70,7 @@ TABLES = ("outbox", "mail", "mail_row", "delivery")
 RECORDED = (
     "notif_key, alert_key, rule, subject, label, severity, detected_ns, payload, journal_seq, mail, held_back"
 )
-PAYLOAD = 7
+DETECTED_NS, PAYLOAD = 6, 7
 # Why a transition that was to be mailed never will be
 MAIL_IS_OFF, DEAD_LETTER = "e-mail is off", "dead letter"
 

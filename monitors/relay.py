@@ -3,6 +3,7 @@
 1. Only committed rows are sent, and a row is `sending` on the disk before its first byte goes out.
 2. What waits goes into one mail: `GROUP_S` after the first of it, and at most 3 mails a minute per recipient.
    While the server fails nothing is composed, so what piles up is told together, with its own times.
+   Of a replay, where years may pass meanwhile, it waits for `REPLAY_GROUP_S` or for the end.
 3. Pauses are 30 s, 15 min, then 30 min, a little longer at random; a refused recipient waits 5 min or more.
    After 5 days a delivery is given up, which is an alert of its own and is told on the second channel.
 4. The second channel (`tell`: the log, the stream) hears of trouble when it begins and when it ends.
@@ -35,7 +36,7 @@ from monitors.wording import clean, facts, headline
 
 Transaction = Callable[[], AbstractContextManager[sqlite3.Connection]]
 
-GROUP_S = 5.0
+GROUP_S, REPLAY_GROUP_S = 5.0, 60.0
 MAILS_PER_MINUTE = 3
 ROWS_MAX = 500  # transitions in one mail
 PAYLOAD_MAX = 64 * 1024  # bytes of one transition
@@ -70,7 +71,8 @@ class Relay:
     """Sends mails from one store. `tell(severity, text)` is the second channel.
 
     transaction: a transaction on the store; nothing is awaited within. wake: set after each commit with
-    transitions. daily, footer: what the monitor says of itself, asked when a mail is made.
+    transitions. daily, footer: what the monitor says of itself, asked when a mail is made. replayed: the
+    alerts are those of history, and each mail says so.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class Relay:
         wake: asyncio.Event,
         daily: Callable[[], Daily] | None = None,
         footer: Callable[[], str] = str,
+        replayed: bool = False,
     ) -> None:
         self.email = email  # may be replaced while it runs
         self._transaction = transaction
@@ -93,6 +96,8 @@ class Relay:
         self._wake = wake
         self._daily = daily
         self._footer = footer
+        self._replayed = replayed
+        self._group_s = REPLAY_GROUP_S if replayed else GROUP_S
         self._waiting_s: float | None = None  # since when something waits for a mail, monotonic
         self._server_due_s = 0.0  # nothing is sent before, monotonic
         self._n_failures = 0  # of the server, in a row
@@ -102,6 +107,11 @@ class Relay:
     @property
     def status(self) -> RelayStatus:
         return self._status
+
+    def hurry(self) -> None:
+        """Group no longer than usual: the replay has ended."""
+        self._group_s = GROUP_S
+        self._wake.set()
 
     async def run(self) -> None:
         """Send for ever. What is under way when it is cancelled stays `sending`: to be repeated, marked."""
@@ -145,7 +155,7 @@ class Relay:
                 self._waiting_s = None
             elif self._waiting_s is None:
                 self._waiting_s = now_s
-            elif now_s >= self._waiting_s + GROUP_S and not blocked and not probing:
+            elif now_s >= self._waiting_s + self._group_s and not blocked and not probing:
                 self._waiting_s = None
                 outbox.compose(
                     connection, self.email.recipients, domain=self._domain, now_ns=now_ns, rows_max=ROWS_MAX
@@ -167,10 +177,13 @@ class Relay:
             notice = outbox.notice_of(connection, due.mail_id)
             rows = outbox.transitions_of(connection, due.mail_id)
             everyone = outbox.recipients_of(connection, due.mail_id)
-        envelope = Envelope(due.message_id, everyone, due.repeat, self._clock.now_ns(), self._footer())
+        envelope = Envelope(
+            due.message_id, everyone, due.repeat, self._clock.now_ns(), self._footer(),
+            recorded_ns=min((at_ns for _, at_ns, _ in rows), default=None), replayed=self._replayed,
+        )  # fmt: skip
         if notice is not None:
             return notice_mail(self.email, *notice, envelope)
-        told = [(row, *_readable(payload)) for row, payload in rows]
+        told = [(row, *_readable(payload)) for row, _, payload in rows]
         for row, transition, problem in told:
             if transition is None:
                 self._bury(row, problem)
@@ -322,7 +335,7 @@ class Relay:
             due_ns = outbox.next_due_ns(connection)
         moments = [self._free_in(one, now_s) for one in self._taken]
         if self._waiting_s is not None:
-            moments.append(self._waiting_s + GROUP_S - now_s)
+            moments.append(self._waiting_s + self._group_s - now_s)
         if due_ns is not None:
             moments.append((due_ns - now_ns) / 1e9)
         return max(min([one for one in moments if one > 0.0] + [REST_S_MAX]), REST_S_MIN)

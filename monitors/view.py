@@ -169,3 +169,4 @@ class PortfolioView(NamedTuple):
     loop_lag_ms: float = 0.0  # worst since the view before
     conditions: tuple[Condition, ...] = ()
     config_hash: str = ""
+    replayed: bool = False  # the rows are history: what is measured on them goes by `ts_ns`, not by `now_ns`

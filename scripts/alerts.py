@@ -25,7 +25,7 @@ from monitors.alerts import RULES
 from monitors.episodes import OpenAlert
 from monitors.listing import Listing
 from monitors.silences import Silence
-from monitors.wording import clean, moment, number, span
+from monitors.wording import bar, clean, moment, number, span
 from scripts.store import readable, store_dir
 from scripts.tables import console, print_line
 from storage import commands
@@ -54,6 +54,7 @@ def list_alerts(store: Path, *, json: bool) -> int:
     if json:
         told = {
             "as_of_ns": found.ts_ns,
+            "replayed_to_ns": found.replayed_to_ns,
             "alerts": [_alert_dict(one) for one in found.alerts],
             "silences": [_silence_dict(one) for one in silences],
         }
@@ -62,11 +63,13 @@ def list_alerts(store: Path, *, json: bool) -> int:
     if not found.alerts:
         print_line("no alert is open")
     else:
-        _print_table(found.alerts, now_ns)
+        _print_table(found, now_ns)
     for silence in silences:
         what = "everything" if (silence.rule, silence.subject) == ("*", "*") else _silenced(silence)
         reason = f" ({clean(silence.reason)})" if silence.reason else ""
         print_line(f"silenced: {what} until {moment(silence.until_ns)}{reason}")
+    if found.replayed_to_ns:
+        print_line(f"a replay, at the {bar(found.replayed_to_ns)}: what rests on bars is dated by them")
     if found.ts_ns:
         print_line(f"as of {moment(found.ts_ns)}, {span(now_ns - found.ts_ns)} ago")
     return DONE
@@ -171,7 +174,7 @@ def _silenced(one: Silence) -> str:
     return rule if one.subject == "*" else f"{rule} {clean(one.subject)}"
 
 
-def _print_table(alerts: list[OpenAlert], now_ns: int) -> None:
+def _print_table(found: Listing, now_ns: int) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), width=console().width)
@@ -181,8 +184,9 @@ def _print_table(alerts: list[OpenAlert], now_ns: int) -> None:
         )
     for title in ("value", "limit", "since"):
         table.add_column(title, justify="right", no_wrap=True)
-    for one in alerts:
+    for one in found.alerts:
         unit = RULES[one.rule].unit
+        newest_ns = now_ns if RULES[one.rule].of_machine else found.replayed_to_ns or now_ns
         measured = unit != "state"
         marks = [_name(one), *([clean(one.detail)] if one.detail and not measured else [])]
         marks += ["acknowledged"] if one.acknowledged else []
@@ -194,7 +198,7 @@ def _print_table(alerts: list[OpenAlert], now_ns: int) -> None:
             ", ".join(marks),
             number(one.value, unit) if measured else "",
             number(one.threshold, unit) if measured else "",
-            span(now_ns - one.since_ns),
+            span(newest_ns - one.since_ns),
         )
     console().print(table)
 

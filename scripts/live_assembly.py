@@ -21,7 +21,7 @@ from engine.loop import Loop
 from engine.slab import Bars, Membership, Universe
 from monitors.book import DeskBook
 from monitors.core import Machine, run_inline
-from monitors.inputs import LIVE, Plan
+from monitors.inputs import LIVE, OF_BARS, OF_MACHINE, Plan
 from monitors.monitoring import Monitors
 from monitors.positions_file import Held, read_held
 from monitors.watched import WatchedDesk
@@ -90,6 +90,7 @@ def make_plan(request: MonitorRequest, settings: Settings, universe: Universe) -
         positions=_positions(request.positions),
         trade_from=trade_from,
         interval=request.interval,
+        time=OF_BARS if request.feed == "replay" else OF_MACHINE,
     )
 
 

@@ -15,6 +15,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import structlog
 
 from config import Settings, load_settings
@@ -28,7 +29,7 @@ from monitors.core import LiveCore
 from monitors.daemon import Daemon, Parts
 from monitors.file_watch import watch
 from monitors.health import Health
-from monitors.inputs import Plan, Start
+from monitors.inputs import OF_BARS, Plan, Start
 from monitors.log import secrets_of, start_console_log, start_json_log
 from monitors.notify import ServiceManager
 from monitors.relay import Daily, Relay
@@ -95,12 +96,12 @@ def run_monitor(
         with telling_of_compilation(known):
             warm_up(plan, first=known == 0)
             n_recovered = writer.recover()
-        _require_same_universe(writer, plan)
+        plan = _as_begun(writer, plan)
         process = Process(settings, writer, clock, began_s, halts, keys)
 
         def reload() -> Plan:
             process.new_settings = load_settings(settings_path, defaults_path, force=True)
-            return make_plan(request, process.new_settings, feed.universe)
+            return _as_begun(writer, make_plan(request, process.new_settings, feed.universe))
 
         asyncio.run(
             process.run(feed, plan, source, reload=reload, once=request.once, positions=request.positions)
@@ -169,7 +170,7 @@ class Process:
         parts = Parts(wake_relay=asyncio.Event(), committed=[self._on_commit], reloaded=self._on_reload)
         async with AsyncExitStack() as stack:
             await self._start_publisher(parts, stack)
-            self._start_relay(parts)
+            self._start_relay(parts, replayed=plan.time == OF_BARS)
             beat_path = self._writer.store.directory / heartbeat.FILE
             parts.off_path["heartbeat"] = lambda: heartbeat.keep_alive(
                 beat_path, self._clock, self._heartbeat
@@ -220,7 +221,7 @@ class Process:
         self._publisher = parts.publisher = await stack.enter_async_context(publisher)
         parts.off_path["publisher"] = publisher.run
 
-    def _start_relay(self, parts: Parts) -> None:
+    def _start_relay(self, parts: Parts, *, replayed: bool) -> None:
         assert parts.wake_relay is not None
         store, log = self._writer.store, structlog.get_logger("mail")
 
@@ -237,9 +238,10 @@ class Process:
             wake=parts.wake_relay,
             footer=lambda: f"journal row {store.head.seq} {store.head.hash.hex()[:16]}",
             daily=self._daily_word,
+            replayed=replayed,
         )
         parts.off_path["relay"] = relay.run
-        parts.unsent = self._has_mail_to_send
+        parts.unsent, parts.feed_ended = self._has_mail_to_send, relay.hurry
 
     def _daily_word(self) -> Daily:
         core, store, settings = self._writer.core, self._writer.store, self._settings
@@ -393,8 +395,12 @@ class _WatchedRelay(Relay):
             self._health.mail_trouble = self.status.reason if self.status.failing_since_ns else ""
 
 
-def _require_same_universe(writer: Writer, plan: Plan) -> None:
-    """Say it in the user's words when a store is of another universe or kind, or of other bars."""
+def _as_begun(writer: Writer, plan: Plan) -> Plan:
+    """Return the plan with which the store goes on.
+
+    Raises DataError, in the user's words, when it is of another universe or kind, of other bars or of
+    another time: the machine's clock and that of history are never mixed in one.
+    """
     running = writer.core.plan
     if running is not None and (running.positions is None) != (plan.positions is None):
         was = "trades on paper" if running.positions is None else "watches positions (--positions)"
@@ -409,3 +415,12 @@ def _require_same_universe(writer: Writer, plan: Plan) -> None:
             f"{writer.store.directory}: was begun with other symbols ({len(running.symbols):,}, now"
             f" {len(plan.symbols):,}); use another --store"
         )
+    if running is not None and not running.time:  # Begun before there was a choice
+        return msgspec.structs.replace(plan, time="")
+    if running is not None and running.time != plan.time:
+        begun = "replay" if running.time == OF_BARS else "live feed"
+        raise DataError(
+            f"{writer.store.directory}: was begun by a {begun}, and alerts go by another time there;"
+            f" use another --store, or go on with a {begun}"
+        )
+    return plan

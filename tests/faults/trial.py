@@ -22,7 +22,7 @@ from feeds.replay import ReplayFeed
 from monitors.core import LiveCore
 from monitors.daemon import Daemon, Parts
 from monitors.health import Health
-from monitors.inputs import Plan, Start
+from monitors.inputs import OF_BARS, Plan, Start
 from monitors.notify import ServiceManager
 from monitors.relay import Relay
 from monitors.writer import SCHEMA, Writer
@@ -105,6 +105,7 @@ def plan_for(settings: Settings) -> Plan:
         weights=(1.0,),
         capital_usd=100_000.0,
         settings={name: plain[name] for name in DECIDING},
+        time=OF_BARS,
     )
 
 

@@ -33,7 +33,11 @@ def transition(n=1, *, rule="single_name", label="fired", severity="warning", at
 class Post:
     """One outbox and one relay. `told` is what the second channel heard: (seconds since the start, ...)."""
 
-    def __init__(self, port: int, path: str | Path = ":memory:", clock: ManualClock | None = None, **email):
+    def __init__(
+        self, port: int, path: str | Path = ":memory:", clock: ManualClock | None = None, *,
+        replayed: bool = False, **email,
+    ):  # fmt: skip
+        self.replayed = replayed
         self.clock = clock or ManualClock(START_NS)
         self.connection = sqlite3.connect(path, isolation_level=None)
         for statement in outbox_tables.SCHEMA:
@@ -57,6 +61,7 @@ class Post:
             clock=self.clock,
             tell=lambda severity, text: self.told.append((self.clock.monotonic_s(), severity, text)),
             wake=self.wake,
+            replayed=self.replayed,
         )
         self.relay.start()
 

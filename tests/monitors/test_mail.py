@@ -97,8 +97,24 @@ def test_without_a_history_there_is_no_chart():
 
 @pytest.mark.parametrize(("waited_ns", "late"), [(LATE_NS, False), (LATE_NS + 1, True)])
 def test_a_late_mail_says_so(waited_ns, late):
-    mail = alert_mail(EMAIL, digest([transition(1)]), ENVELOPE._replace(sent_ns=START_NS + waited_ns))
+    envelope = ENVELOPE._replace(recorded_ns=START_NS, sent_ns=START_NS + waited_ns)
+    mail = alert_mail(EMAIL, digest([transition(1)]), envelope)
     assert bodies(mail)[0].startswith("LATE: sent 10 min after") == late
+
+
+def test_a_mail_names_the_sessions_that_it_is_about():
+    one, other = transition(1), transition(2, session="2024-01-05")
+    for told, said in (([one], "session 2024-01-02"), ([other, one], "sessions 2024-01-02 to 2024-01-05")):
+        for body in bodies(alert_mail(EMAIL, digest(told), ENVELOPE)):
+            assert f"; {said}. Sent " in body
+
+
+def test_a_mail_about_a_replay_says_so_first_of_all():
+    mail = alert_mail(EMAIL, digest([drawdown()]), ENVELOPE._replace(replayed=True))
+    assert received(mail)["Subject"] == ("[smallcap] REPLAY 2024-01-02 CRITICAL Drawdown: 21.4%, limit 20.0%")
+    plain, page = bodies(mail)
+    assert plain.startswith("REPLAY: this is history")
+    assert "<p>REPLAY: this is history" in page
 
 
 def test_a_repeat_says_so_in_its_subject_and_first_line_and_keeps_its_names():

@@ -14,6 +14,7 @@ from monitors.wording import moment
 from storage.seal import seal
 from tests.monitors.post import START_NS, Post, all_keys, keys_of, text_of, transition
 from tests.monitors.smtp_server import CUT, smtp_server
+from tests.monitors.views import DAY_NS
 
 DAY_S = 86_400.0
 PM, RISK = "pm@fund.test", "risk@fund.test"
@@ -272,6 +273,43 @@ async def test_a_mail_in_time_does_not_say_that_it_is_late():
         text = text_of(server.accepted[0])
         assert "LATE" not in text
         assert f"Sent {moment(START_NS + 5_000_000_000)}" in text
+
+
+async def test_years_that_are_replayed_in_seconds_are_one_mail_that_says_so():
+    async with post(replayed=True) as (one, server):
+        for year in range(2012, 2022):
+            at_ns = START_NS - (2024 - year) * 365 * DAY_NS
+            one.say(transition(year, at_ns=at_ns, session=f"{year}-01-03"))
+            await one.run(1)
+        assert server.accepted == []
+        one.relay.hurry()
+        await one.run(5)
+        (received,) = server.accepted
+        assert len(keys_of(received)) == 10
+        assert "REPLAY 2012-01-03 to 2021-01-03 WARNING" in received.mail["Subject"]
+        text = text_of(received)
+        assert text.startswith("REPLAY: this is history")
+        assert "10 alerts; sessions 2012-01-03 to 2021-01-03." in text
+        assert "LATE" not in text
+
+
+async def test_a_replay_that_takes_long_is_at_most_a_mail_a_minute():
+    async with post(replayed=True) as (one, server):
+        for n in range(60):
+            one.say(transition(n, at_ns=START_NS + n * DAY_NS))
+            await one.run(5)
+        await one.run(60)
+        assert 4 <= len(server.accepted) <= 6
+        assert len(all_keys(server.accepted)) == 60
+
+
+async def test_a_mail_about_a_replay_is_late_by_the_time_it_waited_here():
+    async with post({"banner": "421 not now"}, replayed=True) as (one, server):
+        one.say(transition(1, at_ns=START_NS - 3_000 * DAY_NS))
+        await one.run(700)
+        server.plan = {}
+        await one.run(1_800)
+        assert text_of(server.accepted[0]).split("\n")[1].startswith("LATE: sent 1")
 
 
 async def test_what_fails_for_more_than_five_days_is_given_up_loudly(monkeypatch):

@@ -58,6 +58,24 @@ def test_the_list_as_json(store, capsys):
     assert told["silences"][0]["reason"] == "known"
 
 
+def test_the_list_of_a_replay_counts_time_to_its_newest_bar(tmp_path, capsys):
+    monitors = Monitors(settings(), "fund")
+    monitors.evaluate(view(0, 100, replayed=True))
+    monitors.evaluate(view(1, 79, replayed=True, now_ns=time.time_ns()))
+    monitors.evaluate(view(4, 79, replayed=True, now_ns=time.time_ns(), feed="down"))
+    live = open_store(tmp_path / "live", Schema(listing.SCHEMA))
+    with live.transaction() as connection:
+        listing.save(connection, monitors.listing)
+    live.close()
+    assert alerts(tmp_path / "live", "list") == 0
+    shown = capsys.readouterr().out
+    drawdown, feed = (next(line for line in shown.splitlines() if name in line) for name in ("Draw", "feed"))
+    assert drawdown.endswith("3 d 0 h")
+    assert feed.endswith(" s")
+    assert "a replay, at the bar of 2024-01-06 16:00:00 EST" in shown
+    assert all(len(line) <= 80 for line in shown.splitlines())
+
+
 def test_a_store_without_alerts_says_so(tmp_path, capsys):
     open_store(tmp_path / "live", Schema(listing.SCHEMA)).close()
     assert alerts(tmp_path / "live", "list") == 0

@@ -15,13 +15,18 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from msgspec import msgpack
 
 from monitors import inputs
+from monitors.alerts import Transition
+from monitors.inputs import OF_MACHINE
 from scripts.cli import run
 from storage import journal
 from storage.found import read_only
+from tests.monitors.post import keys_of, text_of
 from tests.ports import free_port
-from tests.scripts.price_file import write_prices
+from tests.scripts.price_file import SYMBOLS, weekdays, write_prices
+from tests.scripts.test_health import Mailbox
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 600.0  # A first run on a machine compiles for a minute, on a busy one for longer
@@ -164,6 +169,83 @@ def test_positions_are_watched(home, data, capsys):
     counts = json.loads(capsys.readouterr().out)["counts"]
     assert "fills" not in counts
     assert counts["alerts"] > 0
+
+
+def test_a_history_of_months_tells_of_every_drawdown_and_its_end_as_health_does(home, data, capsys):
+    write_prices(data, n_days=200)
+    (home / "p.csv").write_text("symbol,shares\nAAAA,100\n")
+    assert monitor(data, "--positions", "p.csv", "--json") == 0
+    with read_only(home / "store") as connection:
+        told = [msgpack.decode(one, type=Transition) for (one,) in connection.execute(
+            "SELECT payload FROM outbox WHERE rule = 'drawdown' ORDER BY id"
+        )]  # fmt: skip
+        curve = [inputs.decode(one)[0] for one in journal.read(connection) if one.kind == "row"]
+    days = zip(weekdays(200), curve, strict=True)
+    values = [f"{day},{100 * row.bars.close[0, 0].item()!r}\n" for day, row in days]
+    (home / "curve.csv").write_text("".join(["date,equity\n", *values]))
+    (home / "valued.csv").write_text("symbol,sector,market_value\nCASH,,1\n")
+    capsys.readouterr()
+    assert run(["health", "--equity", "curve.csv", "--positions", "valued.csv", "--json"]) == 0
+    falls = json.loads(capsys.readouterr().out)["drawdowns"]
+    assert len(falls) >= 3
+    fired = [one.session for one in told if one.label == "fired"]
+    over = [one.session for one in told if one.label == "resolved"]
+    assert len(fired) == len(falls)
+    assert len(over) == sum(one["recovery"] is not None for one in falls)
+    for fall, at in zip(falls, fired, strict=True):
+        assert fall["peak"] < at <= fall["trough"]
+    for fall, at in zip(falls, over, strict=False):
+        assert fall["trough"] < at <= fall["recovery"]
+    assert run(["monitor", "--replay-journal", "store", "--json"]) == 0
+
+
+def test_a_replay_is_mailed_at_its_end_with_every_alert_and_its_sessions(home, data, capsys):
+    write_prices(data, n_days=200)
+    (home / "p.csv").write_text("symbol,shares\nAAAA,100\n")
+    with Mailbox() as mailbox:
+        (home / "mail.json").write_text(json.dumps({"email": {
+            "enabled": True, "smtp_server": "127.0.0.1", "smtp_port": mailbox.server.port, "security": "none",
+            "sender": "desk@fund.test", "recipients": ["pm@fund.test"], "daily_at": None,
+        }}))  # fmt: skip
+        assert monitor(data, "--positions", "p.csv", "--settings", "mail.json", "--json") == 0
+        mails = mailbox.server.accepted
+    with read_only(home / "store") as connection:
+        wanted = connection.execute("SELECT notif_key FROM outbox WHERE mail = 1").fetchall()
+    keys = [key for one in mails for key in keys_of(one)]
+    assert sorted(keys) == sorted(key for (key,) in wanted)
+    assert sum(key.endswith(".resolved") for key in keys) >= 3
+    assert len(mails) <= 2
+    for one in mails:
+        assert re.search(r"REPLAY 2021-\d\d-\d\d to 2021-", one.mail["Subject"])
+        assert "LATE" not in text_of(one)
+
+
+def test_a_replayed_store_takes_no_live_feed_and_a_live_one_no_replay(home, data, monkeypatch, capsys):
+    monkeypatch.setenv("TS_MONITOR__BARS_ADDRESS", f"tcp://127.0.0.1:{free_port()}")
+    assert monitor(data, "--json") == 0
+    live = ["monitor", "--feed", "zmq", "--symbol", ",".join(SYMBOLS), "--strategies", "trend"]
+    assert run([*live, "--store", "store"]) == 65
+    assert "store: was begun by a replay, and alerts go by another time" in capsys.readouterr().err
+    with monkeypatch.context() as changed:
+        changed.setattr("scripts.live_assembly.OF_BARS", OF_MACHINE)
+        assert run(["monitor", "--data", str(data), "--strategies", "trend", "--store", "other"]) == 0
+    assert run(["monitor", "--data", str(data), "--strategies", "trend", "--store", "other"]) == 65
+    assert "other: was begun by a live feed" in capsys.readouterr().err
+
+
+def test_a_store_from_before_there_was_a_choice_goes_on_by_the_machine_s_clock(home, monkeypatch, capsys):
+    short, long = home / "short", home / "long"
+    for folder, n_days in ((short, 50), (long, 200)):
+        folder.mkdir()
+        write_prices(folder / "prices.csv", n_days=n_days)
+    with monkeypatch.context() as changed:
+        changed.setattr("scripts.live_assembly.OF_BARS", "")
+        assert monitor(short) == 0
+    assert monitor(long) == 0
+    assert "150 rows" in capsys.readouterr().out
+    with read_only(home / "store") as connection:
+        plans = [inputs.decode(one)[0] for one in journal.read(connection) if one.kind == "plan"]
+    assert [one.time for one in plans] == [""]
 
 
 def test_positions_changed_by_hand_are_read_again_and_are_neither_profit_nor_loss(home, data, capsys):
