@@ -39,9 +39,9 @@ LEVELS, STEP, CLEAR = (0.10, 0.15, 0.20), 0.05, 0.03
 FAST_NS = 7 * 10**6  # of the machine's time from one row to the next
 
 
-def history(closes: np.ndarray) -> Bars:
-    """Return weekdays from 2016 on at these closes, float64[n, 4]."""
-    days = pd.bdate_range("2016-01-04", periods=len(closes)) + pd.Timedelta(hours=21)
+def history(closes: np.ndarray, step: str = "B") -> Bars:
+    """Return rows from 2016 on, one per weekday or another step, at these closes, float64[n, 4]."""
+    days = pd.date_range("2016-01-04", periods=len(closes), freq=step) + pd.Timedelta(hours=21)
     open_ = np.vstack([closes[:1], closes[:-1]])
     high, low = np.maximum(open_, closes) * 1.001, np.minimum(open_, closes) * 0.999
     ts_ns = days.as_unit("ns").asi8
@@ -110,6 +110,27 @@ def test_years_in_a_moment_tell_each_drawdown_as_a_slow_reference_does(seed):
     words = [(one.session, one.label) for one in said if not one.label.startswith("repeat")]
     assert words == told_of(pd.DataFrame(bars.close, pd.to_datetime(bars.ts)))
     assert all(one.mail for one in said)
+
+
+@pytest.mark.parametrize("step", ["B", "1h", "1min"])
+@profile(max_examples=5, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_a_replay_says_what_a_live_monitor_said_whose_clock_read_the_time_of_each_bar(step, seed):
+    noise = np.random.default_rng(seed).normal(0.0, 0.02, (300, len(SYMBOLS)))
+    closes = np.round(40.0 * np.exp(np.cumsum(noise, axis=0)), 2)
+    closes[50:53, 1] = np.nan  # A name goes stale
+    bars = history(closes, step)
+    lived = Replayed(watching(OF_MACHINE), bars.rows(0, 0))
+    for row in rows(0, len(bars.ts), bars):
+        lived.now_ns = int(row.bars.ts[0])
+        lived.take(row)
+
+    def told(life):
+        said = [one for outcome in life.outcomes for one in outcome.transitions]
+        return [msgspec.structs.replace(one, config_hash="") for one in said]
+
+    assert told(Replayed(watching(), bars)) == told(lived)
+    assert told(lived)
 
 
 def test_a_second_drawdown_years_later_is_an_alert_of_its_own_and_both_are_over():
