@@ -152,6 +152,11 @@ class Desk:
         self._merged = _NO_SIGNALS
         capital = round(config.capital_usd * MICRO)
         cash = np.array([capital]) if blend else _split_money(capital, self.weights)
+        for name, amount in zip(self.accounts, cash.tolist(), strict=True):
+            if amount <= 0:
+                raise ConfigError(
+                    f"the account {name} would begin without a micro-dollar; more capital or weight"
+                )
         for field in ("cash", "equity", "hwm", "hwm_risk"):
             self._state.accounts[field] = cash
 

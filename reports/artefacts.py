@@ -51,7 +51,7 @@ STOP_DTYPE = np.dtype(
 )  # fmt: skip
 MICRO = 1e6
 QUALITY_COLUMNS = ("file", "row", "symbol", "date", "reason", "detail")
-_ENDED_EARLY = (OrderStatus.CANCELLED, OrderStatus.EXPIRED, OrderStatus.REJECTED)
+_ENDED = (OrderStatus.FILLED, OrderStatus.CANCELLED, OrderStatus.EXPIRED, OrderStatus.REJECTED)
 
 
 def write_run(
@@ -106,12 +106,12 @@ def signals_table(recorder: Recorder, dates: Dates) -> Table:
 
 def orders_table(recorder: Recorder, dates: Dates) -> Table:
     """One row per order with its last status, dated by its decision. `reason`: why it was made, or why it
-    ended without having been filled."""
+    ended without having been filled in full: one cut to what cash bought is filled, for cash_at_fill."""
     changes = recorder.rows(Orders)
     _, from_the_end = np.unique(changes["order_id"][::-1], return_index=True)
     rows = changes[len(changes) - 1 - from_the_end]
-    unfilled = np.isin(rows["status"], [int(status) for status in _ENDED_EARLY]) & (rows["end_reason"] != 0)
-    reason = np.where(unfilled, rows["end_reason"], rows["reason"])
+    ended = np.isin(rows["status"], [int(status) for status in _ENDED]) & (rows["end_reason"] != 0)
+    reason = np.where(ended, rows["end_reason"], rows["reason"])
     header = ("date", "order_id", "symbol", "strategy", "side", "quantity", "type", "reason", "status")
     return header, (
         dates(rows["ts_decided"]), integers(rows["order_id"]),

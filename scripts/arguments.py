@@ -50,6 +50,12 @@ def left_empty(arguments: Sequence[str]) -> str | None:
     return None
 
 
+def not_text(arguments: Sequence[str]) -> str | None:
+    """Return the first argument that is no UTF-8, None without: the name of such a file could not be written
+    into any result."""
+    return next((word for word in arguments if word != word.encode(errors="replace").decode()), None)
+
+
 def split_names(values: Iterable[str] | None) -> list[str]:
     """Return the names in values that may each hold several, separated by commas; without repetitions."""
     names = [name.strip() for value in values or () for name in value.split(",")]

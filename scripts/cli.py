@@ -16,7 +16,7 @@ import typer
 
 from scripts import cli_alerts, cli_live, cli_universe
 from scripts.app import EXIT_CODES, GLOBALS, USAGE, Globals, app
-from scripts.arguments import left_empty, normalised, split_names
+from scripts.arguments import left_empty, normalised, not_text, split_names
 from scripts.console import note, report_error, report_usage, start_logging
 from scripts.entry import INTERRUPTED
 from scripts.options import (
@@ -264,6 +264,9 @@ def run(arguments: Sequence[str]) -> int:
     words = normalised(arguments)
     verbose = "--verbose" in words
     start_logging(verbose)
+    if word := not_text(words):
+        report_usage(f"{word} is not UTF-8; rename it")
+        return USAGE
     if option := left_empty(words):
         report_usage(f"{option} has an empty value; is a variable not set?")
         return USAGE

@@ -61,7 +61,8 @@ def wanted_symbols(request: BacktestRequest) -> tuple[str, ...]:
 
 
 def read_symbols(path: Path) -> list[str]:
-    """Return the symbols of a file: one per line, or the column `symbol` or `ticker` of a CSV."""
+    """Return the symbols of a file: one per line, or the column `symbol` or `ticker` of a CSV. What follows a
+    # is a comment."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -71,8 +72,8 @@ def read_symbols(path: Path) -> list[str]:
     column = next((header.index(name) for name in ("symbol", "ticker") if name in header), None)
     if column is not None:
         rows = rows[1:]
-    found = [row[column or 0].strip().upper() for row in rows if len(row) > (column or 0)]
-    symbols = [symbol for symbol in found if symbol and not symbol.startswith("#")]
+    found = [row[column or 0].partition("#")[0].strip().upper() for row in rows if len(row) > (column or 0)]
+    symbols = [symbol for symbol in found if symbol]
     if not symbols:
         raise DataError(f"--symbols {path}: holds no symbols")
     return symbols

@@ -88,6 +88,16 @@ def test_an_order_is_one_row_with_its_last_status(written):
     ]
 
 
+def test_an_order_cut_to_what_cash_bought_says_so(tmp_path):
+    made = recorder()
+    made.on_batch(events.Orders(rows(events.Orders, dict(
+        seq=0, ts=DAYS[0], order_id=7, symbol=0, side=1, quantity=300, filled=290, status=2, reason=40,
+        end_reason=Reason.CASH_AT_FILL, ts_decided=DAYS[0],
+    ))))  # fmt: skip
+    write(tmp_path, replay(made, 2))
+    assert "2024-03-07,7,AAA,first,BUY,300,market,cash_at_fill,filled" in lines(tmp_path, "trades/orders.csv")
+
+
 def test_fills_cash_flows_and_trades_are_exact(written):
     assert lines(written, "trades/fills.csv")[1:] == ["2024-03-08,0,AAA,first,BUY,300,10.005,3.0015,signal"]
     assert lines(written, "trades/cashflows.csv")[1:] == ["2024-03-11,AAA,first,dividend,300,0.07,21.00"]

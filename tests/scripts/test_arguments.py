@@ -1,8 +1,10 @@
 """The command line is put in order without being changed in meaning."""
 
+import os
+
 import pytest
 
-from scripts.arguments import left_empty, normalised, split_names
+from scripts.arguments import left_empty, normalised, not_text, split_names
 
 
 @pytest.mark.parametrize(
@@ -71,3 +73,8 @@ def test_names_are_split_at_commas_and_kept_once(values, names):
 )
 def test_an_option_whose_value_is_empty_is_found(given, option):
     assert left_empty(given) == option
+
+
+def test_a_name_that_is_no_text_is_found():
+    assert not_text(["backtest", "--output-dir", os.fsdecode(b"d\xff")]) == "d\udcff"
+    assert not_text(["backtest", "--output-dir", "d\xff"]) is None

@@ -95,6 +95,7 @@ def test_global_flags_work_before_and_after_the_command(requests, line):
         ("backtest --capital -5", "--capital must be > 0"),
         ("backtest --param fast_span=3", "NAME.key=value"),
         ("backtest stray", "stray"),
+        ("backtest --data d\udcff.csv", "error: d\\udcff.csv is not UTF-8; rename it"),
         ("--settings", "--settings"),
     ],
 )

@@ -120,7 +120,7 @@ def test_a_download_without_start_says_how_far_back_it_goes(settings, yahoo, cap
         "aapl\n\nMSFT\n",
         "Name,Symbol\nApple,AAPL\nMicrosoft,msft\n",
         "ticker\nAAPL\nMSFT\n",
-        "# mine\nAAPL\nMSFT",
+        "# mine\nAAPL # fruit\nMSFT",
     ],
 )
 def test_a_file_of_symbols_is_a_list_or_a_table(tmp_path, text):
