@@ -18,6 +18,7 @@ import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import structlog
@@ -215,7 +216,7 @@ class Daemon:
 
     def _take_commands(self) -> None:
         directory = self._writer.store.directory
-        for path in commands.waiting(directory):
+        for path in self._waiting_commands():
             try:
                 command = commands.load(path)
             except DataError as error:
@@ -233,6 +234,20 @@ class Daemon:
                 now_ns = self._clock.now_ns()
                 self._take(Command(f"{now_ns:020d}-halt", "halt", now_ns, by))
                 log.critical("entries stopped", by=by)
+
+    def _waiting_commands(self) -> list[Path]:
+        """Return the files of commands; in a folder that cannot be used they wait, which is an alert."""
+        failing = self._health.failing
+        try:
+            found = commands.waiting(self._writer.store.directory)
+        except OSError as error:
+            if "commands" not in failing:
+                failing["commands"] = f"not taken, the folder cannot be used: {error}"
+                log.error("commands cannot be taken", error=str(error))
+                self._take(Tick())  # The alert need not wait for the next minute
+            return []
+        failing.pop("commands", None)
+        return found
 
     def _take_reload(self) -> None:
         """Change to the plan of the configuration as it is now; keep the old one when that is impossible."""
@@ -336,6 +351,7 @@ class Daemon:
         """Run a task off the path, again and again; what it fails with becomes an alert."""
         wait_s = RETRY_S
         while True:
+            forgetting = asyncio.ensure_future(self._forget_failure(name))
             try:
                 await work()
             except Exception as error:
@@ -347,8 +363,15 @@ class Daemon:
                 self._health.counts["task_failures"] += 1
             else:
                 return
+            finally:
+                forgetting.cancel()
             await self._clock.sleep(wait_s)
             wait_s = min(2 * wait_s, RETRY_MAX_S)
+
+    async def _forget_failure(self, name: str) -> None:
+        """Let a failure be over once its task has run for a while again."""
+        await self._clock.sleep(RETRY_MAX_S)
+        self._health.failing.pop(name, None)
 
     async def _mail_what_waits(self) -> None:
         """Let the relay finish: whoever started this for one day wants its alerts."""

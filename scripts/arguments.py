@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 GLOBAL_FLAGS = ("--force-config-reload", "--verbose")
 GLOBAL_OPTIONS = ("--settings", "--defaults")  # each takes a path
 SEVERAL_WORDS = ("--strategies", "--symbol")  # each takes all words up to the next option
+CHECKS = {"--verify", "--replay-journal"}  # of what a monitor keeps
 MAY_BE_EMPTY = ("--topic", "--reason")  # the beginning of every topic, no reason
 
 
@@ -31,6 +32,17 @@ def normalised(arguments: Sequence[str]) -> list[str]:
         else:
             rest.append(word)
     return leading + _spread(rest)
+
+
+def is_monitor(arguments: Sequence[str]) -> bool:
+    """Return whether they start a monitor, and not one of the checks that it can be asked for instead."""
+    words = iter(normalised(arguments))
+    for word in words:
+        if word in GLOBAL_OPTIONS:
+            next(words, None)
+        elif not word.startswith("--"):
+            return word == "monitor" and not CHECKS & {other.partition("=")[0] for other in words}
+    return False
 
 
 def left_empty(arguments: Sequence[str]) -> str | None:

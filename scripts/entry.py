@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+
+from scripts.arguments import is_monitor
+from scripts.start_signals import end
 
 INTERRUPTED = 130
 
@@ -11,6 +15,8 @@ INTERRUPTED = 130
 def main() -> int:
     """Run the command line of this process and return the exit code."""
     _open_standard_streams()
+    if is_monitor(sys.argv[1:]):
+        signal.signal(signal.SIGTERM, end)  # Until `starting` takes over
     try:
         from scripts.cli import run
 

@@ -10,6 +10,7 @@ again clears nothing; the command `resume` does.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,12 +41,14 @@ def submit(
     folder = store / FOLDER
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
+        _give_to_owner(folder, store)
         command = Command(f"{ts_ns:020d}-{token}", name, ts_ns, by, dict(arguments))
         partial = folder / f".{command.id}"
         with partial.open("wb") as file:
             file.write(msgspec.json.encode(command))
             file.flush()
             os.fsync(file.fileno())
+        _give_to_owner(partial, store)
         partial.rename(folder / f"{command.id}.json")
     except OSError as error:
         raise DataError(f"--store {store}: cannot leave a command: {error.strerror}") from None
@@ -53,11 +56,17 @@ def submit(
 
 
 def waiting(store: Path) -> list[Path]:
-    """Return the files of commands that were not taken yet, oldest first."""
+    """Return the files of commands that were not taken yet, oldest first.
+
+    Raises OSError for a folder from which they cannot be taken: it was made by somebody else.
+    """
+    folder = store / FOLDER
     try:
-        names = [entry.name for entry in os.scandir(store / FOLDER)]
+        names = [entry.name for entry in os.scandir(folder)]
     except FileNotFoundError:
         return []
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
     return [store / FOLDER / name for name in sorted(names) if name.endswith(".json") and name[0] != "."]
 
 
@@ -91,3 +100,10 @@ def take_halt_away(store: Path) -> None:
 def remove(path: Path) -> None:
     """Forget a command that was taken."""
     path.unlink(missing_ok=True)
+
+
+def _give_to_owner(path: Path, store: Path) -> None:
+    """Let the monitor read and remove what root leaves in the store of another user."""
+    if os.geteuid() == 0:
+        owner = store.stat()
+        os.chown(path, owner.st_uid, owner.st_gid)

@@ -84,6 +84,7 @@ class LiveStore:
         self.passed_over: Sequence[str] = ()  # newer ones, and what is wrong with each
         self._mark = mark
         self._lock = lock
+        self._file = (directory / DATABASE).stat()
         self._new_head = journal.EMPTY  # as it will be when the transaction is committed
         self._commits = 0
 
@@ -141,12 +142,21 @@ class LiveStore:
         """
         try:
             if idle or self._commits % SYNC_COMMITS == 0:
+                self._require_same_file()
                 self._mark.sync()
             if self._commits >= (IDLE_CHECKPOINT_COMMITS if idle else CHECKPOINT_COMMITS):
                 self._commits = 0
                 self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         except (sqlite3.Error, OSError) as error:
             raise self.failed(error) from error
+
+    def _require_same_file(self) -> None:
+        """Raise StoreFailed when the file that is written to is no longer where it is sought."""
+        path = self.directory / DATABASE
+        if not path.exists() or not os.path.samestat(path.stat(), self._file):
+            raise StoreFailed(
+                f"{path}: was removed or replaced while the monitor ran; what it has said since is lost"
+            )
 
     def append(self, kind: str, ts_ns: int, payload: bytes, outcome: bytes, said: bytes = b"") -> int:
         """Write a journal row inside the transaction; return its number."""

@@ -16,12 +16,13 @@ from feeds.live import FeedStatus, LiveRow
 from feeds.memory import MemoryFeed
 from feeds.replay import ReplayFeed
 from monitors import inputs
-from monitors.daemon import LAG_EVERY_S, Daemon, Parts
+from monitors.daemon import LAG_EVERY_S, RETRY_MAX_S, RETRY_S, Daemon, Parts
 from monitors.health import Health, JumpDetector
 from monitors.inputs import Start
 from monitors.metrics import metrics, registry
 from monitors.notify import ServiceManager
 from storage import commands, journal
+from storage.found import DATABASE
 from storage.journal import JournalDamaged
 from storage.live import StoreFailed
 from tests.monitors.live_market import SYMBOLS, market, plan, rows, settings_of, writer_on
@@ -253,6 +254,19 @@ async def test_a_file_that_is_no_command_is_set_aside_and_harms_nobody(home):
         assert (home / commands.FOLDER / "x.refused").exists()
 
 
+async def test_a_folder_of_commands_that_cannot_be_used_is_an_alert_until_it_can(home, monkeypatch):
+    """The commands of somebody who may not give any wait, and so does the kill switch: a person must know."""
+    async with Running(home, tick_s=0.05) as running:
+        commands.submit(home, "halt", {}, ts_ns=1, by="ann", token="a")
+        with monkeypatch.context() as forbidden:
+            forbidden.setattr("os.access", lambda *_: False)
+            await running.until(lambda: "monitor_degraded" in running.transitions())
+            assert not running.writer.core.killed
+            assert "Permission denied" in running.health.failing["commands"]
+        await running.until(lambda: running.writer.core.killed)
+        assert running.health.failing == {}
+
+
 async def test_a_full_queue_makes_the_feed_wait_and_loses_nothing(home):
     ahead, parts = [], Parts()
     async with Running(home, queue_rows=2, parts=parts) as running:
@@ -314,6 +328,43 @@ async def test_a_task_off_the_path_that_fails_is_started_again_and_told_of(home)
         await running.until(lambda: len(tries) == 2)
         await running.until(lambda: "monitor_degraded" in running.transitions())
         assert not running.task.done()
+
+
+async def test_a_failure_is_over_when_its_task_has_run_again_for_a_while(home):
+    tries = []
+
+    async def fails_once():
+        tries.append(True)
+        if len(tries) == 1:
+            raise RuntimeError("boom")
+        await asyncio.Event().wait()
+
+    clock = ManualClock()
+    async with Running(home, parts=Parts(off_path={"helper": fails_once}), clock=clock) as running:
+        await running.until(lambda: "helper" in running.health.failing)
+        await clock.advance(RETRY_S)
+        assert len(tries) == 2
+        await clock.advance(RETRY_MAX_S - 1.0)
+        assert "helper" in running.health.failing
+        await clock.advance(1.0)
+        assert running.health.failing == {}
+
+
+@pytest.mark.parametrize("way", ["removed", "replaced", "renamed"])
+async def test_a_store_that_is_taken_away_under_the_monitor_ends_it(home, way):
+    """What it would go on to say would be in a file that nobody finds."""
+    async with Running(home) as running:
+        running.feed.coming.put_nowait(rows(0, 1)[0])
+        await running.until(lambda: "row" in running.kinds())
+        if way == "renamed":
+            home.rename(home.with_name("elsewhere"))
+        else:
+            (home / DATABASE).unlink()
+        if way == "replaced":
+            (home / DATABASE).touch()
+        await asyncio.wait({running.task}, timeout=DEADLINE_S)
+        with pytest.raises(StoreFailed, match="removed or replaced"):
+            running.task.result()
 
 
 async def test_a_store_that_fails_ends_the_daemon_at_once(home):

@@ -1,4 +1,4 @@
-"""The program's first moments: its standard streams."""
+"""The program's first moments: its standard streams, and signals that come while it is loaded."""
 
 from __future__ import annotations
 
@@ -10,6 +10,27 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+SIGNALLED = """
+import os, signal, sys, types
+def loading(name):
+    os.kill(os.getpid(), signal.SIGTERM)
+    return lambda words: 3
+sys.modules["scripts.cli"] = types.ModuleType("scripts.cli")
+sys.modules["scripts.cli"].__getattr__ = loading
+from scripts.entry import main
+sys.exit(main())
+"""
+IN_A_CALLBACK = """
+import os, signal, sys
+from scripts.start_signals import starting
+class Late:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        sum(range(10))
+with starting():
+    Late()
+    sys.exit(3)
+"""
 
 
 def started(redirections: str, code: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -35,3 +56,23 @@ def test_no_file_gets_the_number_of_a_stream_that_was_closed(closed):
 def test_what_the_terminal_has_no_character_for_is_escaped():
     done = started("", "print(chr(252))", PYTHONIOENCODING="ascii")
     assert (done.returncode, done.stdout) == (0, "\\xfc\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["monitor"], 0),
+        (["--settings", "s.json", "monitor", "--once"], 0),
+        (["monitor", "--verify", "store"], -15),  # Ended early it must not say that all is well
+        (["monitor", "--replay-journal=store"], -15),
+        (["backtest", "--output-dir", "monitor"], -15),
+    ],
+)
+def test_a_monitor_that_is_stopped_while_it_is_loaded_ends_with_0_and_nothing_else_does(words, code):
+    done = subprocess.run([sys.executable, "-c", SIGNALLED, *words], cwd=ROOT, timeout=600, check=False)
+    assert done.returncode == code
+
+
+def test_a_stop_that_comes_within_a_callback_is_not_lost():
+    done = subprocess.run([sys.executable, "-c", IN_A_CALLBACK], cwd=ROOT, timeout=600, check=False)
+    assert done.returncode == 0
