@@ -89,6 +89,19 @@ def split_benchmark(option: str | None) -> tuple[Path, str] | None:
     return Path(path), symbol
 
 
+def facts_path(request: BacktestRequest, settings: Settings, strategies: Sequence[Strategy]) -> Path | None:
+    """Return where dated facts come from: --fundamentals, else the settings, for strategies that use any."""
+    configured = settings.fundamentals
+    if request.fundamentals is not None or not configured.enabled or not _users(strategies):
+        return request.fundamentals
+    chosen = configured.csv_path or configured.json_dir
+    return Path(chosen) if chosen else None
+
+
+def _users(strategies: Sequence[Strategy]) -> list[Any]:
+    return [strategy for strategy in strategies if hasattr(strategy, "use_facts")]
+
+
 def load_facts(
     request: BacktestRequest, settings: Settings, universe: Universe, strategies: Sequence[Strategy]
 ) -> Quality | None:
@@ -96,12 +109,8 @@ def load_facts(
 
     Returns what was wrong with them, None without any.
     """
-    configured = settings.fundamentals
-    path = request.fundamentals
-    users: list[Any] = [strategy for strategy in strategies if hasattr(strategy, "use_facts")]
-    if path is None and users and configured.enabled:
-        chosen = configured.csv_path or configured.json_dir
-        path = Path(chosen) if chosen else None
+    configured, users = settings.fundamentals, _users(strategies)
+    path = facts_path(request, settings, strategies)
     if path is None:
         return None
     if not users:

@@ -8,9 +8,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from risk.sectors import sector_key
 from scripts.console import note
+from scripts.sources import facts_path
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from reports.judgement import Judgement
     from reports.performance import Summary
     from scripts.backtest import Run
@@ -58,8 +62,9 @@ def judged(run: Run, summary: Summary) -> Judgement:
 
 def configuration(run: Run) -> dict[str, Any]:
     """Return everything that makes a run a trial of its own on its data: strategies with parameters, exits
-    and weights, the desk, the symbols and days. Not in it: where results go, slab size, Sharpe's rate."""
-    facts = run.request.fundamentals
+    and weights, the desk, the symbols and days, and what options add to the data. Not in it: where results
+    go, slab size, Sharpe's rate."""
+    facts = facts_path(run.request, run.settings, run.strategies)
     return {
         "strategies": [
             {
@@ -75,7 +80,31 @@ def configuration(run: Run) -> dict[str, Any]:
         "symbols": list(run.feed.universe.symbols),
         "window": [run.request.start, run.request.end],
         "fundamentals": _content(facts.expanduser()) if facts is not None else None,
+        **_added(run),
     }
+
+
+def _added(run: Run) -> dict[str, Any]:
+    """Return the sectors, the members of an index and the benchmark that options brought: sectors and members
+    limit what is bought, the benchmark's regime shuts entries."""
+    request, universe = run.request, run.feed.universe
+    made: dict[str, Any] = {}
+    if request.sectors is not None or request.universe is not None:
+        made["sectors"] = [
+            sector_key(*each) for each in zip(universe.sectors, universe.industries, strict=True)
+        ]
+    if universe.membership is not None:
+        made["members"] = _digest(universe.membership.since_ns, universe.membership.is_member)
+    if request.benchmark is not None:
+        made["benchmark"] = _digest(run.recorder.benchmark_close())
+    return made
+
+
+def _digest(*arrays: NDArray[Any]) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def _content(path: Path) -> str:

@@ -54,6 +54,29 @@ def test_whatever_changes_a_result_is_another_trial(counted, options):
     assert counted() == 2
 
 
+def test_other_sectors_and_another_benchmark_are_other_trials(counted, home):
+    (home / "one.csv").write_text("symbol,sector\nAAAA,Energy\nBBBB,Energy\n")
+    (home / "other.csv").write_text("symbol,sector\nAAAA,Energy\nBBBB,Technology\n")
+    write_prices(home / "index.csv", symbols=("IDX", "IDY"))
+    assert counted() == 1
+    assert counted("--sectors", "one.csv") == 2
+    assert counted("--sectors", "other.csv") == 3
+    assert counted("--benchmark", "index.csv:IDX") == 4
+    assert counted("--benchmark", "index.csv:IDY") == 5
+    assert counted("--benchmark", "index.csv:IDX", "--sectors", "one.csv") == 6
+    assert counted("--benchmark", "index.csv:IDX") == 6
+
+
+def test_facts_that_the_settings_name_count_as_those_of_the_option(counted, home):
+    header = "symbol,period_end,available_at,item,value\n"
+    (home / "facts.csv").write_text(header + "AAAA,2020-12-31,2021-02-01,eps_growth_q,0.4\n")
+    assert counted(strategy="canslim") == 1
+    settings = home / "settings.json"
+    settings.write_text('{"fundamentals": {"csv_path": "facts.csv"}}')
+    assert counted("--settings", str(settings), strategy="canslim") == 2
+    assert counted("--fundamentals", "facts.csv", strategy="canslim") == 2
+
+
 def test_an_edited_strategy_file_is_another_trial(counted, home, monkeypatch):
     monkeypatch.setattr(registry, "_registered", {})
     source = (
