@@ -13,12 +13,13 @@ FAMILIES = ("signal", "order", "fill", "alert", "equity", "bar")  # in the order
 SYMBOL_LENGTH = 64
 TEXT_LENGTH = 1_000
 PRICE_MAX, VOLUME_MAX, NUMBER_MAX = 1e9, 1e15, 1e18
+SEQ_MAX = 1 << 62  # One more than it is a number of the database still
 TS_MAX_NS = 4_102_444_800_000_000_000  # the year 2100
 
 Name = Annotated[str, Meta(min_length=1, max_length=SYMBOL_LENGTH)]
 Text = Annotated[str, Meta(max_length=TEXT_LENGTH)]
-Seq = Annotated[int, Meta(ge=1)]
-SeqOrZero = Annotated[int, Meta(ge=0)]
+Seq = Annotated[int, Meta(ge=1, le=SEQ_MAX)]
+SeqOrZero = Annotated[int, Meta(ge=0, le=SEQ_MAX)]
 Ts = Annotated[int, Meta(ge=0, le=TS_MAX_NS)]  # UTC nanoseconds
 Price = Annotated[float, Meta(gt=0.0, le=PRICE_MAX)]  # dollars
 Volume = Annotated[float, Meta(ge=0.0, le=VOLUME_MAX)]  # shares

@@ -308,7 +308,7 @@ class Publisher:
                 )
             ]
         if isinstance(request, wire.RangeRequest):
-            self._missed += request.missed
+            self._missed += min(request.missed, max(self._high_seq - request.after_seq, 0))
             packets, through_seq = self._range(request.families, request.after_seq)
             start_seq = request.after_seq
         else:

@@ -499,12 +499,14 @@ async def test_requests_that_are_none_are_counted_and_answer_nobody(store):
         dealer = zmq.asyncio.Context.instance().socket(zmq.DEALER)
         dealer.connect(f"tcp://127.0.0.1:{publisher.replay_port}")
         bad = [b"", b"junk", range_request(-1), range_request(0, version=1), range_request(0, families=["x"])]
+        bad += [range_request(2**63 - 1), range_request(2**64 - 1)]  # Of these a database knows no next
         for frame in bad:
             await dealer.send(frame)
         await dealer.send_multipart([b"a", b"b"])
-        await dealer.send(range_request(0))
+        await dealer.send(range_request(0, missed=2**62))
         assert isinstance(wire.decode_reply((await dealer.recv_multipart())[0]), wire.Reply)
-        assert publisher.stats().invalid == 6
+        assert publisher.stats().invalid == 8
+        assert publisher.stats().missed == 0  # As many as there are at most
         dealer.close(0)
 
 
