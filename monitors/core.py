@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from engine import snapshot
-from engine.errors import EngineError
+from engine.errors import ConfigError, EngineError
 from engine.events import (
     Batch,
     CashFlows,
@@ -147,6 +147,10 @@ class LiveCore:
         """Raise SmallcapError when the state cannot go on under this plan. Changes nothing."""
         candidate = self._assemble(plan)
         if self._machine is not None:
+            if plan.positions is None and _in_fractions(plan) != _in_fractions(self._plan):
+                raise ConfigError(
+                    "backtest.fractional_shares: what is held is counted in other units; use another --store"
+                )
             _hand_over(self._machine, candidate)
 
     def apply(self, given: Input, readings: Readings) -> Outcome:
@@ -318,6 +322,10 @@ def _hand_over(old: Machine, new: Machine) -> None:
     new.loop.restore(old.loop.snapshot())
     new.book.restore(old.book.state())
     new.monitors.restore(old.monitors.state())
+
+
+def _in_fractions(plan: Plan | None) -> bool:
+    return plan is not None and bool(plan.settings.get("backtest", {}).get("fractional_shares"))
 
 
 def run_inline(coroutine: Coroutine[Any, Any, None]) -> None:

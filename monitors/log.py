@@ -31,7 +31,7 @@ def secrets_of(settings: Any) -> list[str]:
     return sorted((value for value in found if len(value) >= SECRET_MIN), key=len, reverse=True)
 
 
-def start_json_log(secrets: Iterable[str], *, verbose: bool, stream: TextIO | None = None) -> None:
+def start_json_log(secrets: Iterable[str], *, verbose: bool, stream: TextIO | None = None) -> Redaction:
     """Send our log and that of libraries to `stream` (stderr) as JSON lines."""
     redact = Redaction(secrets)
     shared: list[Any] = [
@@ -67,21 +67,24 @@ def start_json_log(secrets: Iterable[str], *, verbose: bool, stream: TextIO | No
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+    return redact
 
 
-def start_console_log(secrets: Iterable[str], *, verbose: bool) -> None:
+def start_console_log(secrets: Iterable[str], *, verbose: bool) -> Redaction:
     """Send our log to the terminal for a person: warnings and worse, or everything."""
+    redact = Redaction(secrets)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
-            Redaction(secrets),
+            redact,
             structlog.dev.ConsoleRenderer(pad_event_to=0),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if verbose else logging.ERROR),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+    return redact
 
 
 class Redaction:
@@ -89,6 +92,10 @@ class Redaction:
 
     def __init__(self, secrets: Iterable[str]) -> None:
         self._secrets = tuple(secrets)
+
+    def add(self, secrets: Iterable[str]) -> None:
+        """Replace these as well from now on."""
+        self._secrets = tuple(sorted({*self._secrets, *secrets}, key=len, reverse=True))
 
     def __call__(self, _: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         return {str(key): self._clean(value) for key, value in event.items()}

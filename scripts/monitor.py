@@ -74,9 +74,9 @@ def run_monitor(
         raise UsageError("--speed goes with --feed replay; a live feed has the speed of the market")
     settings = load_settings(settings_path, defaults_path, force=force)
     if sys.stderr.isatty():
-        start_console_log(secrets_of(settings), verbose=verbose)
+        redaction = start_console_log(secrets_of(settings), verbose=verbose)
     else:
-        start_json_log(secrets_of(settings), verbose=verbose)
+        redaction = start_json_log(secrets_of(settings), verbose=verbose)
     clock = SystemClock()
     # What is read is read first: a mistake in it leaves no store behind, and waits for no compiler
     feed, source = open_live_feed(request, settings, clock)
@@ -100,8 +100,11 @@ def run_monitor(
         process = Process(settings, writer, clock, began_s, halts, keys)
 
         def reload() -> Plan:
-            process.new_settings = load_settings(settings_path, defaults_path, force=True)
-            return _as_begun(writer, make_plan(request, process.new_settings, feed.universe))
+            process.new_settings = new = load_settings(settings_path, defaults_path, force=True)
+            redaction.add(secrets_of(new))
+            _checked_doors(new)  # Though they open at the next start: it must not fail in the night
+            as_named = msgspec.structs.replace(new, monitor=settings.monitor)
+            return _as_begun(writer, make_plan(request, as_named, feed.universe))
 
         asyncio.run(
             process.run(feed, plan, source, reload=reload, once=request.once, positions=request.positions)

@@ -7,7 +7,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from engine.errors import DataError
+from config.settings import Backtest
+from engine.errors import ConfigError, DataError
 from engine.events import Fills, Orders, Signals
 from engine.loop import Loop
 from engine.slab import Bars, join
@@ -123,6 +124,13 @@ def test_new_limits_take_over_the_book_and_another_universe_is_refused():
     with pytest.raises(DataError, match="another universe"):
         core.can_change_to(other)
     assert core.plan == tighter
+
+
+def test_whole_shares_do_not_become_millionths_under_a_running_book():
+    core, _ = core_with(n_rows=14)
+    settings = msgspec.structs.replace(settings_of(), backtest=Backtest(fractional_shares=True))
+    with pytest.raises(ConfigError, match=r"backtest\.fractional_shares.*another --store"):
+        core.can_change_to(plan(settings=settings))
 
 
 def test_watched_positions_are_marked_and_judged_but_not_traded():

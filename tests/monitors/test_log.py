@@ -9,7 +9,7 @@ import structlog
 
 from config import Secret
 from config.settings import DataSources, Email, Settings, Storage
-from monitors.log import secrets_of, start_json_log
+from monitors.log import Redaction, secrets_of, start_json_log
 
 CANARIES = ("canary-smtp-1234", "canary-vendor-5678", "postgresql://user:canary-db@host/x")
 
@@ -50,6 +50,13 @@ def test_a_secret_is_blacked_out_wherever_it_turns_up(log, secret):
     assert secret not in log.getvalue()
     assert log.getvalue().count("***") >= 6
     assert len(lines(log)) == 4
+
+
+def test_a_secret_that_a_reload_brings_is_blacked_out_beside_those_before():
+    redaction = Redaction([CANARIES[0]])
+    redaction.add(["newer", "newer-and-longer"])
+    said = redaction(None, "", {"event": f"newer-and-longer, newer, {CANARIES[0]}, plain"})
+    assert said == {"event": "***, ***, ***, plain"}
 
 
 def test_each_line_is_an_object_with_level_time_and_name(log):

@@ -113,7 +113,8 @@ def test_a_volume_that_cannot_be_is_refused(value):
     "changed",
     [
         {"version": 1}, {"version": 0}, {"version": "2"}, {"seq": 0}, {"seq": -1}, {"family_seq": 0},
-        {"seq": 2**63 - 1}, {"family_seq": 2**64 - 1},        {"epoch": -1}, {"ts_ns": -1}, {"ts_ns": bodies.TS_MAX_NS + 1}, {"stream": ""}, {"stream": "x" * 65},
+        {"seq": 2**63 - 1}, {"family_seq": 2**64 - 1},
+        {"epoch": -1}, {"ts_ns": -1}, {"ts_ns": bodies.TS_MAX_NS + 1}, {"stream": ""}, {"stream": "x" * 65},
     ],
 )  # fmt: skip
 def test_an_envelope_out_of_bounds_is_refused(changed):

@@ -360,6 +360,29 @@ def test_a_service_is_started_watched_reloaded_and_stopped(home, data):
     assert told_later == [["monitor"]]
 
 
+def test_a_reload_keeps_the_portfolios_name_and_refuses_what_the_next_start_would_fail_with(home, data):
+    settings = home / "settings.json"
+    settings.write_text("{}")
+    process = Process(
+        home, data, "--speed", "0.001", "--settings", str(settings),
+        TS_STREAM__ADDRESS=f"tcp://127.0.0.1:{free_port()}", TS_STREAM__REPLAY_PORT=str(free_port()),
+    )  # fmt: skip
+    with process:
+        process.until((home / "store" / "heartbeat.json").exists)
+        for changed, said in [
+            ({"stream": {"key_file": "no.key_secret", "clients_dir": "clients"}}, "configuration refused"),
+            ({"monitor": {"portfolio": "other"}, "risk_management": {"max_positions": 3}}, "read again"),
+        ]:
+            settings.write_text(json.dumps(changed))
+            process.child.send_signal(signal.SIGHUP)
+            process.until(lambda said=said: said in process.log.read_text())
+        process.child.send_signal(signal.SIGTERM)
+        assert process.child.wait(timeout=DEADLINE_S) == 0
+    with read_only(home / "store") as connection:
+        plans = [inputs.decode(entry)[0] for entry in journal.read(connection) if entry.kind == "plan"]
+    assert [one.portfolio for one in plans] == ["default", "default"]  # It is part of every alert's key
+
+
 @pytest.mark.parametrize(
     ("environment", "named"),
     [
