@@ -12,7 +12,7 @@ from config import load_settings
 from engine.counted import counted
 from engine.errors import DataError
 from scripts.assembly import BacktestRequest, build_strategies
-from scripts.console import note
+from scripts.console import note, prints_beside_results
 from scripts.progress import compiled_kernels, telling_of_compilation
 from scripts.tables import console, print_line
 
@@ -55,20 +55,21 @@ def run_audit(
     began = time.perf_counter()
     settings = load_settings(settings_path, defaults_path, force=force)
     known = compiled_kernels()
-    strategies = build_strategies(
-        request.strategies, request.params, request.strategy_modules, settings.strategy_weights
-    )
     from reports.audit import Audit
     from scripts.sources import open_feed
 
-    feed = open_feed(request, settings)
-    facts = dated_facts(request, settings, feed, strategies)
-    bars = whole(feed)
-    if bars.n_rows < 3:
-        raise DataError(f"an audit needs 3 rows of bars or more, the data have {bars.n_rows}")
-    audit = Audit(feed.universe, bars, n_cuts=n_cuts, seed=request.seed)
-    with telling_of_compilation(known):
-        judged = [_judge(audit, _factory(strategy, facts)) for strategy in strategies]
+    with prints_beside_results():
+        strategies = build_strategies(
+            request.strategies, request.params, request.strategy_modules, settings.strategy_weights
+        )
+        feed = open_feed(request, settings)
+        facts = dated_facts(request, settings, feed, strategies)
+        bars = whole(feed)
+        if bars.n_rows < 3:
+            raise DataError(f"an audit needs 3 rows of bars or more, the data have {bars.n_rows}")
+        audit = Audit(feed.universe, bars, n_cuts=n_cuts, seed=request.seed)
+        with telling_of_compilation(known):
+            judged = [_judge(audit, _factory(strategy, facts)) for strategy in strategies]
     seconds = time.perf_counter() - began
     if request.json:
         _print_json(judged, audit, feed, seconds)

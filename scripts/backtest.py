@@ -26,7 +26,7 @@ from engine.garbage import uncollected
 from scripts import mail, trials
 from scripts.assembly import BacktestRequest, UsageError, build_strategies, desk_config, normalised_weights
 from scripts.compilation import compile_ahead
-from scripts.console import note
+from scripts.console import note, prints_beside_results
 from scripts.intrabar import intrabar_spread
 from scripts.progress import Progress, compiled_kernels, telling_of_compilation
 from scripts.stops import moving_stops
@@ -98,21 +98,22 @@ def run_backtest(
     if request.output_dir is not None:
         _make_writable(request.output_dir)
     known = compiled_kernels()  # Counted here: loading may compile the first ones
-    run = prepare(request, settings)
-    run.seconds["load"] = time.perf_counter() - started
-    with telling_of_compilation(known):
-        if known == 0:
-            compile_ahead(run.strategies)
-        replay(run)
-    reporting = time.perf_counter()
-    summary = summarised(run)
-    run.judgement = trials.judged(run, summary)
-    paths: list[Path] = []
-    if request.output_dir is not None:
-        (request.output_dir / "run.json").unlink(missing_ok=True)  # From here on it is no longer whole
-        # Millions of cells are made there, none refers to another, and looking at all takes a seventh of it
-        with uncollected(), telling_of_half_a_folder(request.output_dir):
-            paths = write_files(run, summary, request.output_dir, started, reporting, started_at)
+    with prints_beside_results():
+        run = prepare(request, settings)
+        run.seconds["load"] = time.perf_counter() - started
+        with telling_of_compilation(known):
+            if known == 0:
+                compile_ahead(run.strategies)
+            replay(run)
+        reporting = time.perf_counter()
+        summary = summarised(run)
+        run.judgement = trials.judged(run, summary)
+        paths: list[Path] = []
+        if request.output_dir is not None:
+            (request.output_dir / "run.json").unlink(missing_ok=True)  # From here on it is no longer whole
+            # Of the millions of cells made there none refers to another; looking at all takes a seventh of it
+            with uncollected(), telling_of_half_a_folder(request.output_dir):
+                paths = write_files(run, summary, request.output_dir, started, reporting, started_at)
     run.seconds["total"] = time.perf_counter() - started
     if request.json:
         print_json(run, summary, paths)

@@ -279,7 +279,7 @@ def run(arguments: Sequence[str]) -> int:
         context = getattr(error, "ctx", None)
         report_usage(_message(error), help_command=context.command_path if context else None)
         return int(error.exit_code)
-    except Exception as error:
+    except BaseException as error:  # SystemExit too: only a strategy of the user's raises it
         return report_error(error, verbose=verbose)
 
 

@@ -13,6 +13,8 @@ import os
 import sys
 import tempfile
 import traceback
+from contextlib import AbstractContextManager, redirect_stdout
+from typing import Any
 
 FAILURE, INTERNAL = 1, 70
 
@@ -43,6 +45,11 @@ def report_usage(message: str, *, help_command: str | None = None) -> None:
 def note(line: str) -> None:
     """Print one line for the person at the terminal."""
     print(line, file=sys.stderr, flush=True)
+
+
+def prints_beside_results() -> AbstractContextManager[Any]:
+    """Within, what is printed goes to stderr: a strategy of the user's may print, and is no result."""
+    return redirect_stdout(sys.stderr)
 
 
 def one_line(text: str) -> str:

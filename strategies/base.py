@@ -265,25 +265,38 @@ class RowStrategy(Strategy):
             int(tape.ts[0]), self.universe.symbols, tape.open[0], tape.high[0], tape.low[0],
             tape.close[0], tape.volume[0], status >= 2, status == 3,
         )  # fmt: skip
-        signals = sorted(self.on_row(row) or (), key=lambda s: self._column_of(s.symbol))
+        for array in row[2:7]:
+            array.flags.writeable = False  # The bars are the desk's and the other strategies' too
+        signals = sorted(self._signals(row), key=lambda s: self._column_of(s.symbol))
         if not signals:
             return _NO_SIGNALS
         rows = np.zeros(len(signals), SIGNAL_DTYPE)
         for out, signal in zip(rows, signals, strict=True):
-            if not 0.0 <= signal.confidence <= 1.0:
-                raise EngineError(
-                    f"strategy {self.name} signalled {signal.symbol} with confidence {signal.confidence};"
-                    " it must be 0 to 1"
-                )
             column = self._column_of(signal.symbol)
             out["ts"], out["symbol"], out["strategy"] = row.ts, column, index
             out["price_ref"] = row.close[column]
-            for name in _COPIED:
-                out[name] = getattr(signal, name)
-            out["details"] = np.nan
-            for i, name in enumerate(self.measurements):
-                out["details"][i] = signal.details.get(name, np.nan)
+            try:
+                self._copy(signal, out)
+            except (TypeError, ValueError) as error:
+                raise EngineError(f"strategy {self.name} signalled {signal.symbol} with {error}") from None
         return rows
+
+    def _signals(self, row: Row) -> list[Signal]:
+        made: Any = self.on_row(row)
+        signals = list(made) if isinstance(made, Iterable) else [] if made is None else [made]
+        for signal in signals:
+            if not isinstance(signal, Signal):
+                raise EngineError(f"strategy {self.name} returned {signal!r}; expected a list of Signal")
+        return signals
+
+    def _copy(self, signal: Signal, out: Any) -> None:
+        if not 0.0 <= signal.confidence <= 1.0:
+            raise ValueError(f"confidence {signal.confidence}; it must be 0 to 1")
+        for name in _COPIED:
+            out[name] = getattr(signal, name)
+        out["details"] = np.nan
+        for i, name in enumerate(self.measurements):
+            out["details"][i] = signal.details.get(name, np.nan)
 
     def _column_of(self, symbol: str) -> int:
         try:

@@ -33,7 +33,14 @@ SHORT_NAMES: dict[str, str] = {short: name for name, (short, _) in _BUILT_IN.ite
 
 def register(cls: type[Strategy]) -> type[Strategy]:
     """Make a strategy class available under its `name` (and `short` name). Use as a decorator."""
-    if cls.name in _BUILT_IN:
+    given: Any = cls  # By a file of anybody's
+    if not (isinstance(given, type) and issubclass(given, Strategy)):
+        raise ConfigError(f"{given!r} is no strategy; derive the class from RowStrategy or KernelStrategy")
+    if missing := sorted(cls.__abstractmethods__):
+        raise ConfigError(f"strategy class {cls.__name__} lacks {', '.join(missing)}")
+    if not getattr(cls, "name", ""):
+        raise ConfigError(f'strategy class {cls.__name__} has no name; add a line name = "..."')
+    if cls.name in _BUILT_IN or cls.name in SHORT_NAMES:
         raise ConfigError(f"strategy name {cls.name!r} is taken by a built-in strategy")
     if cls.short in SHORT_NAMES:
         raise ConfigError(f"short name {cls.short!r} is taken by {SHORT_NAMES[cls.short]}")
@@ -45,7 +52,7 @@ def load_module(path: Path) -> list[str]:
     """Import a file of strategies and return the names it registered."""
     if not path.is_file():
         raise ConfigError(f"--strategy-module {path}: no such file")
-    before = set(_registered)
+    before = dict(_registered)
     spec = importlib.util.spec_from_file_location(f"strategy_module_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise ConfigError(f"--strategy-module {path}: expected a .py file")
@@ -53,10 +60,13 @@ def load_module(path: Path) -> list[str]:
     sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
-    except ConfigError:
-        raise
+    except ConfigError as error:
+        raise ConfigError(f"--strategy-module {path}: {error}") from error
     except Exception as error:
         raise ConfigError(f"--strategy-module {path}: {type(error).__name__}: {error}") from error
+    again = [name for name, cls in _registered.items() if before.get(name, cls) is not cls]
+    if again:
+        raise ConfigError(f"--strategy-module {path}: strategy {again[0]!r} is of another module already")
     added = [name for name in _registered if name not in before]
     if not added:
         raise ConfigError(

@@ -3,12 +3,14 @@
 import csv
 import json
 import signal
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from scripts import backtest
 from scripts.cli import run
+from strategies import registry
 from tests.scripts.price_file import SYMBOLS, weekdays, write_prices
 
 N_DAYS = 160
@@ -214,3 +216,29 @@ def test_the_embedded_market_needs_no_file(capsys):
     outcome = json.loads(capsys.readouterr().out)
     assert "synthetic market, seed 11" in outcome["data"]["source"]
     assert outcome["counts"]["trades"] > 0
+
+
+@pytest.mark.parametrize(
+    ("deed", "kind"),
+    [("raise SystemExit(0)", "SystemExit"), ("raise asyncio.CancelledError", "CancelledError")],
+)
+def test_a_strategy_that_ends_the_process_is_an_error_that_is_told(
+    data, home, monkeypatch, capsys, tmp_path, deed, kind
+):
+    monkeypatch.setattr(registry, "_registered", {})
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (home / "mine.py").write_text("import asyncio\n" + SILENT.replace("return ()", deed))
+    code = run(["backtest", "--data", str(data), "--strategy-module", "mine.py", "--strategies", "silent"])
+    shown = capsys.readouterr()
+    assert (code, shown.out) == (70, "")
+    assert f"error: unexpected {kind}" in shown.err
+
+
+def test_what_a_strategy_prints_is_no_result(data, home, monkeypatch, capsys):
+    monkeypatch.setattr(registry, "_registered", {})
+    (home / "mine.py").write_text(SILENT.replace("return ()", "print('here')"))
+    words = ["--data", str(data), "--strategy-module", "mine.py", "--strategies", "silent", "--json"]
+    assert run(["backtest", *words]) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["counts"]["signals"] == 0
+    assert "here" in shown.err

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 
 from engine.errors import ConfigError, DataError, EngineError
@@ -62,6 +65,79 @@ def test_a_confidence_that_is_none_is_refused(confidence: float) -> None:
 class _Nan(Now):
     def on_row(self, row: Row) -> Iterable[Signal]:
         return [Signal(row.symbols[0], Side.BUY, confidence=float("nan"))]
+
+
+class _Writes(Now):
+    def on_row(self, row: Row) -> Iterable[Signal]:
+        row.close[:] = 1.0
+        return []
+
+
+def test_bars_are_not_a_strategys_to_change() -> None:
+    before = TAPE.close.copy()
+    with pytest.raises(ValueError, match="read-only"):
+        run(_Writes(), ROWS)
+    np.testing.assert_array_equal(TAPE.close, before)
+
+
+@pytest.mark.parametrize(
+    ("returned", "complaint"),
+    [
+        (5, "now_and_then returned 5; expected a list of Signal"),
+        (["AAA"], "now_and_then returned 'AAA'; expected a list of Signal"),
+        ([Signal("?", "BUY", 0.6)], "now_and_then signalled .* with invalid literal .* 'BUY'"),  # type: ignore[arg-type]
+        ([Signal("?", Side.BUY, "high")], "now_and_then signalled .* with '<=' not supported"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_is_no_signal_is_refused_by_the_strategys_name(returned: Any, complaint: str) -> None:
+    class Wrong(Now):
+        def on_row(self, row: Row) -> Any:
+            if isinstance(returned, list) and isinstance(returned[0], Signal):
+                return [dataclasses.replace(returned[0], symbol=row.symbols[0])]
+            return returned
+
+    with pytest.raises(EngineError, match=complaint):
+        run(Wrong(), ROWS)
+
+
+class _Nameless(RowStrategy):
+    def on_row(self, row: Row) -> None: ...
+
+
+class _Idle(RowStrategy):
+    name = "idle"
+
+
+class _Short(Now):
+    name = "trend"
+    short = ""
+
+
+@pytest.mark.parametrize(
+    ("cls", "complaint"),
+    [
+        (5, "5 is no strategy; derive the class from RowStrategy or KernelStrategy"),
+        (dict, "no strategy; derive"),
+        (_Idle, "strategy class _Idle lacks on_row"),
+        (_Nameless, "strategy class _Nameless has no name"),
+        (_Short, "strategy name 'trend' is taken by a built-in strategy"),
+    ],
+)
+def test_what_is_no_strategy_is_not_registered(cls: Any, complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        registry.register(cls)
+
+
+def test_two_modules_may_not_bring_the_same_strategy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_registered", {})
+    for name in ("one.py", "two.py"):
+        (tmp_path / name).write_text(
+            "from strategies import base, registry\n@registry.register\nclass A(base.RowStrategy):\n"
+            "    name = 'a'\n    def on_row(self, row): ...\n"
+        )
+    assert registry.load_module(tmp_path / "one.py") == ["a"]
+    with pytest.raises(ConfigError, match=r"two\.py: strategy 'a' is of another module already"):
+        registry.load_module(tmp_path / "two.py")
 
 
 def test_a_short_name_of_a_built_in_strategy_is_taken() -> None:
