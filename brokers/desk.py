@@ -264,8 +264,11 @@ class Desk:
     def restore(self, state: Mapping[str, Any]) -> None:
         for name, value in self._state._asdict().items():
             saved = state[name]
-            if saved.shape != value.shape:
-                raise EngineError(f"desk state {name} must have shape {value.shape}, was {saved.shape}")
+            if saved.shape != value.shape or saved.dtype != value.dtype:  # Kernels look at neither
+                raise EngineError(
+                    f"desk state {name} must be {value.dtype}{list(value.shape)},"
+                    f" was {saved.dtype}{list(saved.shape)}"
+                )
         copies = {name: np.array(state[name]) for name in DeskState._fields}
         for name in ("counters", "accounts", "lots", "orders", "plans", "symbols", "votes"):
             copies[name] = records(copies[name])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from brokers.config import DeskConfig, Mode
 from brokers.desk import Desk
-from engine.errors import DataError
+from engine.errors import DataError, EngineError
 from engine.loop import Loop
 from engine.slab import Bars
 from strategies import registry
@@ -149,3 +149,21 @@ def test_a_snapshot_of_other_parameters_is_refused_though_its_arrays_would_fit()
         loop_of(stop_mode="mid").restore(saved)
     with pytest.raises(DataError, match=r"livermore_breakout .* its stop_mode must be mid, was lower"):
         loop_of(cooldown_bars=5).restore(saved)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.int32])
+def test_a_desk_takes_over_no_arrays_of_another_kind(dtype: type[np.generic]) -> None:
+    loop, _ = make_loop(random_case(1))
+    state = loop.desk.state()
+    state["history"] = state["history"].astype(dtype)
+    with pytest.raises(EngineError, match=r"desk state history must be int64\[2, .* was (float64|int32)"):
+        loop.desk.restore(state)
+
+
+def test_a_desk_takes_over_no_records_of_another_layout() -> None:
+    loop, _ = make_loop(random_case(1))
+    state = loop.desk.state()
+    layout = list(state["accounts"].dtype.descr)
+    state["accounts"] = state["accounts"].astype(layout[1:] + layout[:1])
+    with pytest.raises(EngineError, match="desk state accounts must be"):
+        loop.desk.restore(state)
