@@ -132,15 +132,13 @@ def _csv_cells(path: Path, lag: Lag) -> Iterator[tuple[int, Mapping[str, str]]]:
     import csv
 
     try:
-        with path.open(encoding="utf-8-sig", newline="") as lines:
-            reader = csv.reader(lines)
-            columns = _columns(next(reader, []), path.name)
-            for row in reader:
+        with path.open(encoding="utf-8-sig") as lines:
+            # Line by line: no cell of a fact holds a line break, and an open quote must not swallow the rest
+            rows = (next(csv.reader([line]), []) for line in lines)
+            columns = _columns(next(rows, []), path.name)
+            for number, row in enumerate(rows, start=2):
                 if any(row):
-                    yield (
-                        reader.line_num,
-                        {n: row[i].strip() if 0 <= i < len(row) else "" for n, i in columns},
-                    )
+                    yield number, {n: row[i].strip() if 0 <= i < len(row) else "" for n, i in columns}
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: cannot be read as CSV in UTF-8 ({error})") from None
 
@@ -188,6 +186,8 @@ def _stored_cells(path: Path, lag: Lag) -> Iterator[tuple[int, Mapping[str, str]
 def _columns(names: Iterable[str], file: str) -> list[tuple[str, int]]:
     """Return each field with its column number; one of the two dates may be missing (-1)."""
     folded = [name.strip().lower().replace(" ", "_") for name in names]
+    if twice := [name for name in _FIELDS if folded.count(name) > 1]:
+        raise DataError(f"{file}: the column {twice[0]} is there twice; which one counts?")
     missing = [name for name in ("symbol", "item", "value") if name not in folded]
     if "period_end" not in folded and "available_at" not in folded:
         missing.append("available_at")

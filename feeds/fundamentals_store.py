@@ -4,7 +4,8 @@
    ever added, and the file replaced whole: a crash leaves the old one.
 2. A figure without a period counts from the moment it was fetched and is never moved back.
 3. A figure of a period counts from when it was public: from the source's date, else from the filing deadline
-   (`feeds.visibility`), and at the latest from when it was fetched.
+   (`feeds.visibility`) or, if later, from the answer before, which did not have it: its company files late.
+   At the latest it counts from when it was fetched.
 4. A later version that states a period differently is an amendment. It counts from when it was fetched.
 5. Where sources differ, the first in PREFERENCE that says anything about a field is believed; a series counts
    as one field. Where its source changes, older periods that only the former one stated stay.
@@ -36,6 +37,8 @@ _LEGACY_FIELDS = {
     "market_cap": "market_cap", "eps": "eps_ttm", "return_on_equity": "roe",
     "earnings_growth": "earnings_growth",
 }  # fmt: skip
+_MICROSECOND_NS = 1_000
+_BESIDE_NS = 60 * 10**9  # between an answer and its turn to be stored, with another run at work
 _SERIES = {"quarterly_eps": "eps", "annual_eps": "annual_eps", "shares_history": "shares_outstanding"}
 
 
@@ -79,16 +82,21 @@ class FundamentalsStore:
 
     def append(self, snapshot: Snapshot) -> None:
         """Store a version. Raises DataError where it is older than one that is stored: that would change
-        what was known in the meantime."""
+        what was known in the meantime. By less than a minute, it is of a run beside this one, and counts
+        from the moment of that one.
+        """
         path = self._path(snapshot.symbol)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with FileLock(self.folder / ".lock"):
                 stored = read_versions(path) if path.exists() else ()
-                if stored and stored[-1].fetched_at > snapshot.fetched_at:
+                older_ns = stored[-1].fetched_at - snapshot.fetched_at if stored else 0
+                if older_ns >= _BESIDE_NS:
                     raise DataError(
                         f"{path}: the newest version was fetched later than this one; is the clock right?"
                     )
+                if older_ns > 0:
+                    snapshot = msgspec.structs.replace(snapshot, fetched_at=stored[-1].fetched_at)
                 content = path.read_bytes() if stored else b""
                 write_whole(path, content + msgspec.json.encode(snapshot) + b"\n")
         except OSError as error:
@@ -139,6 +147,7 @@ def known_facts(versions: Sequence[Snapshot], lag: Lag = DEADLINES) -> Iterator[
     """Yield each value that versions (oldest first) made known, with the moment from which it may be used."""
     newest: dict[str, Snapshot] = {}
     told: dict[tuple[str, str], float] = {}
+    asked_before: dict[tuple[str, str], tuple[str, int]] = {}  # newest period in a source's answer, and when
     for version in versions:
         newest[version.source] = version
         known = merged(newest)
@@ -150,18 +159,22 @@ def known_facts(versions: Sequence[Snapshot], lag: Lag = DEADLINES) -> Iterator[
         for name, value in version.other.items():
             yield KnownFact(name, None, value, version.fetched_at, *origin)
         for field, item in _SERIES.items():
+            had = asked_before.get((version.source, field))
+            over = [d.period_end for d in getattr(version, field) if _is_over(d, version)]
+            if over:
+                asked_before[version.source, field] = max(over), version.fetched_at
             if known.origin(field) != origin:
                 continue
             for dated in getattr(known, field):
                 before = told.get((item, dated.period_end))
-                if before == dated.value:
+                if before == dated.value or not _is_over(dated, version):
                     continue
-                available_at = (
-                    version.fetched_at if before is not None else _public(dated, item, version, lag)
-                )
-                if available_at is not None:
-                    told[item, dated.period_end] = dated.value
-                    yield KnownFact(item, dated.period_end, dated.value, available_at, *origin)
+                available_at = version.fetched_at
+                if before is None:
+                    missed_at = had[1] if had and dated.period_end > had[0] else None
+                    available_at = _public(dated, item, version.fetched_at, missed_at, lag)
+                told[item, dated.period_end] = dated.value
+                yield KnownFact(item, dated.period_end, dated.value, available_at, *origin)
 
 
 def read_versions(path: Path) -> tuple[Snapshot, ...]:
@@ -192,7 +205,7 @@ def read_legacy(path: Path) -> Snapshot:
     fields: dict[str, Any] = {}
     other = {}
     for name, value in data.items():
-        number = figure(value)
+        number = figure(value, positive=name == "market_cap")
         if number is not None and name in _LEGACY_FIELDS:
             fields[_LEGACY_FIELDS[name]] = number
         elif number is not None:
@@ -209,15 +222,23 @@ def _series(facts: Sequence[KnownFact]) -> tuple[Dated, ...]:
     )
 
 
-def _public(dated: Dated, item: str, version: Snapshot, lag: Lag) -> int | None:
-    """Return from when a figure was public, None for a period that was not over: an estimate."""
+def _is_over(dated: Dated, version: Snapshot) -> bool:
+    """Return whether a period had ended when it was told: the others are estimates."""
     end = moment(dated.period_end)
-    if end is None or end[0] > version.fetched_at:
-        return None
-    public = dated.available_at
-    if public is None or public < end[0]:
-        public = visible_from("", end[0], item, lag)
-    return version.fetched_at if public is None else min(public, version.fetched_at)
+    return end is not None and end[0] <= version.fetched_at
+
+
+def _public(dated: Dated, item: str, fetched_at: int, missed_at: int | None, lag: Lag) -> int:
+    """Return from when a figure was public. missed_at: when its source was asked and did not have it yet."""
+    end = moment(dated.period_end)
+    assert end is not None
+    if dated.available_at is not None and dated.available_at >= end[0]:
+        return min(dated.available_at, fetched_at)
+    deadline = visible_from("", end[0], item, lag)
+    assert deadline is not None
+    if missed_at is not None:
+        deadline = max(deadline, missed_at + _MICROSECOND_NS)  # files tell moments by the microsecond
+    return min(deadline, fetched_at)
 
 
 _decoder = msgspec.json.Decoder(Snapshot)

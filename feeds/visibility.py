@@ -18,6 +18,7 @@ from engine.slab import NS_PER_DAY
 from feeds.sessions import BAD_TIME, wall_to_utc
 
 _YEARLY = ("annual", "roe")
+_YEARS = (1700, 2200)  # int64 ns reach a little further
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
@@ -59,6 +60,8 @@ def moment(text: str) -> tuple[int, bool, bool] | None:
     try:
         when = dt.datetime.fromisoformat(text)
     except ValueError:
+        return None
+    if not _YEARS[0] <= when.year <= _YEARS[1]:  # 0001-01-01 and 9999-12-31 stand for no date
         return None
     zoned = when.tzinfo is not None
     naive = when.astimezone(dt.UTC).replace(tzinfo=None) if zoned else when

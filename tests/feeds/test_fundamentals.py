@@ -121,10 +121,26 @@ def test_bad_rows_are_set_aside(tmp_path: Path) -> None:
         read_facts(path, strict=True)
 
 
+def test_an_open_quote_costs_its_line_and_not_the_rest_of_the_file(tmp_path: Path) -> None:
+    lines = [HEADER, 'AAA,2023-12-31,,eps,"1', "BBB,2023-12-31,,eps,2", 'CCC,2023-12-31,,eps,"3"']
+    facts = read_facts(write(tmp_path / "f.csv", lines))
+    assert facts.symbol.tolist() == ["AAA", "BBB", "CCC"]
+    assert facts.value.tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("day", ["0001-01-01", "0001-01-01T00:00:00+05:00", "1600-06-30", "9999-12-31"])
+def test_a_date_that_stands_for_none_is_a_bad_date(tmp_path: Path, day: str) -> None:
+    lines = [HEADER, f"AAA,{day},2024-03-02,eps,1", f"AAA,2023-12-31,{day},eps,2", "AAA,2023-12-31,,eps,3"]
+    facts = read_facts(write(tmp_path / "f.csv", lines))
+    assert facts.value.tolist() == [3]
+    assert facts.quality.table["reason"] == ["bad_date", "bad_date"]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "complaint"),
     [
         ("f.csv", "symbol,item\n", "no column for value, available_at"),
+        ("f.csv", "symbol,item,item,value,period_end\n", "the column item is there twice"),
         ("f.json", "{}", "not a fundamentals cache"),
         ("f.parquet", "x", "not a readable Parquet file"),
         ("f.txt", "x", r"expected \.csv, \.parquet, \.json or \.jsonl"),

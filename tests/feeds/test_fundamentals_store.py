@@ -103,6 +103,46 @@ def test_a_quarter_that_was_fetched_before_its_deadline_counts_from_the_fetch(tm
     assert known.quarterly_eps == (Dated(period_end="2025-09-30", value=0.4, available_at=NOV_1),)
 
 
+@pytest.mark.parametrize(
+    ("reported", "expected"),
+    [
+        (None, NOV_20 + 1_000),  # 45 days after September is November 14: on the 20th it was not filed yet
+        (new_york(2025, 11, 18), new_york(2025, 11, 18)),  # a date of the source's own is believed
+    ],
+)
+def test_a_quarter_that_its_source_did_not_have_after_the_deadline_counts_from_that_answer(
+    tmp_path: Path, reported: int | None, expected: int
+) -> None:
+    late = Dated(period_end="2025-09-30", value=0.4, available_at=reported)
+    store = store_of(
+        tmp_path, said("yahoo", NOV_1, quarterly_eps=eps(0.1, 0.2, 0.3)),
+        said("yahoo", NOV_20, quarterly_eps=eps(0.1, 0.2, 0.3)), said("yahoo", NOV_20 + DAY),
+        said("yahoo", NOV_20 + 9 * DAY, quarterly_eps=(*eps(0.1, 0.2, 0.3), late)),
+    )  # fmt: skip
+    before, after = store.as_of("AAA", expected - 1), store.as_of("AAA", expected)
+    assert before is not None
+    assert after is not None
+    assert [dated.period_end for dated in before.quarterly_eps] == list(PERIODS[:3])
+    assert after.quarterly_eps[3:] == (Dated(period_end="2025-09-30", value=0.4, available_at=expected),)
+
+
+def test_an_older_quarter_that_a_longer_answer_adds_counts_from_its_deadline() -> None:
+    facts = known_facts([
+        said("yahoo", NOV_1, quarterly_eps=eps(0.3, first=2)),
+        said("yahoo", NOV_20, quarterly_eps=eps(0.1, 0.2, 0.3)),
+    ])  # fmt: skip
+    assert {f.period_end: f.available_at for f in facts}["2025-03-31"] == new_york(2025, 5, 16)
+
+
+@pytest.mark.parametrize("day", ["0001-01-01", "1600-06-30", "9999-12-31"])
+def test_a_period_that_ends_on_no_day_is_no_fact(tmp_path: Path, day: str) -> None:
+    stood_for_none = Dated(period_end=day, value=9.0)
+    store = store_of(tmp_path, said("yahoo", NOV_1, quarterly_eps=(stood_for_none, *eps(0.1))))
+    known = store.as_of("AAA", NOV_20)
+    assert known is not None
+    assert [dated.value for dated in known.quarterly_eps] == [0.1]
+
+
 def test_an_amendment_counts_from_when_it_was_fetched_and_the_old_figure_until_then(tmp_path: Path) -> None:
     store = store_of(
         tmp_path, said("yahoo", NOV_1, quarterly_eps=eps(0.1, 0.2)),
@@ -159,6 +199,17 @@ def test_a_version_from_before_the_newest_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is the clock right"):
         store.append(said("yahoo", NOV_1))
     assert len(store.versions("AAA")) == 1
+
+
+def test_an_answer_that_a_run_beside_this_one_overtook_counts_from_the_moment_of_that_one(
+    tmp_path: Path,
+) -> None:
+    overtaken = said("alpha_vantage", NOV_20 - 3 * 10**9, roe=0.2)
+    store = store_of(tmp_path, said("yahoo", NOV_20, price=10.0), overtaken)
+    known = store.as_of("AAA", NOV_20)
+    assert known is not None
+    assert known.origin("roe") == Origin("alpha_vantage", NOV_20)
+    assert store.as_of("AAA", NOV_20 - 1) is None
 
 
 @pytest.mark.parametrize("symbol", ["../AAA", "", ".A", "A\\B", "A" * 30])
@@ -225,6 +276,15 @@ CACHE = {
     "data": {"return_on_equity": 0.2, "eps": 1.5, "earnings_growth": None, "relative_strength": 0.4,
              "market_cap": 7e8},
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("market_cap", [-5.0, 0, "-", "None", True])
+def test_a_market_cap_of_an_old_cache_that_cannot_be_one_is_absent(tmp_path: Path, market_cap: Any) -> None:
+    data = {"market_cap": market_cap, "eps": -1.5}
+    cache = {"source": "alpha_vantage", "fetched_at": "2025-11-01T12:00:00", "data": data}
+    (tmp_path / "AAA.json").write_text(json.dumps(cache))
+    (version,) = FundamentalsStore(tmp_path).versions("AAA")
+    assert (version.market_cap, version.eps_ttm) == (None, -1.5)
 
 
 def test_a_cache_of_the_original_tool_is_the_first_version(tmp_path: Path) -> None:
