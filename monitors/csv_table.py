@@ -1,7 +1,8 @@
 """A table from a CSV file of somebody else: columns found by what people call them.
 
 Names go without case, spaces and punctuation; between cells there is a comma, semicolon or tab. What cannot
-be read for certain is an error with file, line and column: half a portfolio cannot be judged.
+be read for certain is an error with file, line and column: half a portfolio cannot be judged. Brokers put
+other lines above the one with the names.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from engine.errors import DataError
 
 BYTES_MAX = 64 * 1024 * 1024
 MAGNITUDE_MAX = 1e12
+HEADER_LINES = 10  # within which the names must stand
 UNKNOWN = ("", "-", "--", "n/a", "na", "nan", "none", "null", "#n/a", "unknown")
 # Commas only where thousands are: "1,5" is five tenths more than one to some people, and fifteen to nobody
 _NUMBER = re.compile(r"[-+]?(\d+|\d{1,3}(,\d{3})+)?(\.\d*)?([eE][-+]?\d{1,3})?")
@@ -70,8 +73,7 @@ def read_table(path: Path, kinds: Mapping[str, Sequence[str]], *, needed: Sequen
     and for a line with more cells than there are columns.
     """
     rows = _rows(path)
-    header = [name.strip() for name in next(rows)[1]]
-    columns = _columns(header, kinds, path, needed)
+    header, columns = _header(rows, kinds, path, needed)
     names = {kind: header[i] or kind for kind, i in columns.items()}
     lines = []
     for number, row in rows:
@@ -121,6 +123,24 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
         raise DataError(f"{path}:{reader.line_num}: {error}") from None
     if is_empty:
         raise DataError(f"{path}: is empty")
+
+
+def _header(
+    rows: Iterator[tuple[int, list[str]]],
+    kinds: Mapping[str, Sequence[str]],
+    path: Path,
+    needed: Sequence[str],
+) -> tuple[list[str], dict[str, int]]:
+    """Return the line of names, the first of the top lines that has all that is needed, and its columns."""
+    trouble = None
+    for _, row in islice(rows, HEADER_LINES):
+        header = [name.strip() for name in row]
+        try:
+            return header, _columns(header, kinds, path, needed)
+        except DataError as error:
+            trouble = trouble or error  # Of the first line: usually it is the one
+    assert trouble is not None
+    raise trouble
 
 
 def _columns(

@@ -2,7 +2,7 @@
 
 `health` wants to know what each position is worth now (`read_valued`), the live monitor how many shares there
 are (`read_held`): it has prices of its own. A line with the symbol CASH is money, a line of totals
-is passed over.
+is passed over. Amounts are dollars: a line of another currency is an error.
 """
 
 from __future__ import annotations
@@ -18,24 +18,38 @@ from monitors.csv_table import Line, Table, read_table
 from risk.sectors import sector_key
 
 CASH = "CASH"
-_CASH_NAMES = ("CASH", "USD", "$CASH", "CASH_USD")
+_CASH_NAMES = (
+    "CASH", "USD", "$CASH", "CASH_USD", "CASH & CASH INVESTMENTS", "CASH AND CASH INVESTMENTS",
+    "PENDING ACTIVITY",
+)  # fmt: skip
+_CORE = "**"  # Fidelity's mark on the money market fund that an account's cash is in
+_DOLLARS = ("", "USD", "$", "US DOLLAR")
 _TOTALS = re.compile(r"((GRAND|ACCOUNT|PORTFOLIO|POSITIONS?) )?(SUB)?TOTALS?:?")
 _KINDS: dict[str, tuple[str, ...]] = {
     "symbol": ("symbol", "ticker", "instrument", "security"),
     "sector": ("sector", "gicssector"),
     "industry": ("industry", "subindustry"),
-    "value": ("marketvalue", "positionvalue", "currentvalue", "value", "notional", "exposure", "valueusd"),
-    "weight": ("weight", "allocation", "portfolioweight"),
-    "shares": ("shares", "quantity", "qty", "units", "sharecount"),
-    "price": ("price", "lastprice", "last", "currentprice", "mark", "close", "marketprice"),
-    "cost": (
-        "cost", "costbasis", "costpershare", "entryprice", "averagecost", "averagecostbasis", "avgcost",
-        "averageprice", "avgprice", "buyprice",
+    "value": (
+        "marketvalue", "mktvalmarketvalue", "positionvalue", "currentvalue", "value", "notional", "exposure",
+        "valueusd",
     ),
-    "total_cost": ("totalcost", "costbasistotal", "bookvalue"),
+    "weight": ("weight", "allocation", "portfolioweight"),
+    "shares": ("shares", "quantity", "qty", "qtyquantity", "units", "sharecount"),
+    "price": (
+        "price", "lastprice", "last", "currentprice", "mark", "close", "marketprice", "markprice",
+        "closeprice", "shareprice",
+    ),
+    "cost": (
+        "costpershare", "costbasispershare", "costbasisprice", "costprice", "averagecost", "averagecostbasis",
+        "avgcost", "averageprice", "avgprice", "entryprice", "buyprice", "pricepaid", "cost",
+    ),
+    "total_cost": ("totalcost", "costbasistotal", "costbasismoney", "costbasis", "bookvalue"),
+    "currency": ("currency", "currencyprimary", "currencycode", "ccy"),
     "stop": ("stop", "stoploss", "stopprice"),
 }  # fmt: skip
-_WORTH = (("value",), ("weight",), ("shares", "price"), ("shares", "cost"))
+_COSTS = (("shares", "cost"), ("shares", "total_cost"))
+_AMOUNTS = ("shares", "value", "weight")
+_WORTH = (("value",), ("weight",), ("shares", "price"))
 
 
 class Held(NamedTuple):
@@ -63,13 +77,17 @@ class StoredPositions(NamedTuple):
 
 def read_held(path: Path) -> tuple[Held, ...]:
     """Return what is held, by symbol. Raises DataError for what is missing, unreadable or there twice."""
-    found = []
-    for symbol, line in _lines(read_table(path, _KINDS, needed=("symbol", "shares"))):
+    found, cash_usd = [], 0.0
+    for symbol, line in (lines := list(_lines(read_table(path, _KINDS, needed=("symbol", "shares"))))):
+        if symbol == CASH:
+            cash_usd += line.number("value" if line.is_unknown("shares") and line.text("value") else "shares")
+            continue
         shares = line.number("shares", symbol)
         sector, industry = line.text("sector"), line.text("industry")
         named = sector_key(sector, industry) if sector or industry else ""
-        cost_usd = nan if symbol == CASH else _cost_usd(line, symbol, shares)
-        found.append(Held(symbol, shares, cost_usd, named))
+        found.append(Held(symbol, shares, _cost_usd(line, symbol, shares), named))
+    if len(found) < len(lines):
+        found.append(Held(CASH, cash_usd, nan, ""))
     return tuple(sorted(found))
 
 
@@ -81,12 +99,12 @@ def read_valued(path: Path, equity_usd: float) -> StoredPositions:
     price is not above 0, the price is unknown. Raises DataError as `read_held` does.
     """
     table = read_table(path, _KINDS, needed=("symbol", "sector"))
-    if not any(set(worth) <= set(table.names) for worth in _WORTH):
+    if not any(set(worth) <= set(table.names) for worth in (*_WORTH, *_COSTS)):
         raise DataError(
             f"{path}: no column tells what a position is worth: market_value, or shares and price (or cost),"
             f" or weight; its columns are {', '.join(table.names.values())}"
         )
-    by_cost = not any(set(worth) <= set(table.names) for worth in _WORTH[:-1])
+    by_cost = not any(set(worth) <= set(table.names) for worth in _WORTH)
     found = [
         _valued(symbol, line, equity_usd, by_cost=by_cost) for symbol, line in _lines(table) if symbol != CASH
     ]
@@ -107,12 +125,17 @@ def _lines(table: Table) -> Iterator[tuple[str, Line]]:
         if _TOTALS.fullmatch(symbol):
             continue
         if not symbol:
+            if all(line.is_unknown(kind) for kind in _AMOUNTS):
+                continue  # A remark below the table
             raise DataError(f"{line.where}: has no symbol")
-        symbol = CASH if symbol in _CASH_NAMES else symbol
+        if line.text("currency").upper() not in _DOLLARS:
+            raise DataError(
+                f"{line.where}: {symbol}: {line.names['currency']} must be USD, was {line.text('currency')!r}"
+            )
         if symbol in seen:
             raise DataError(f"{line.where}: {symbol} is there twice; one line per symbol")
         seen.add(symbol)
-        yield symbol, line
+        yield CASH if symbol in _CASH_NAMES or symbol.endswith(_CORE) else symbol, line
     if not seen:
         raise DataError(f"{table.path}: holds no positions, only a header; all in cash is a line with CASH")
 
@@ -127,8 +150,9 @@ def _valued(symbol: str, line: Line, equity_usd: float, *, by_cost: bool) -> Sto
         raise DataError(
             f"{line.where}: {symbol}: weight must be a fraction of equity or end in %, was {weight:g}"
         )
-    if by_cost:
-        price = amount("cost")
+    cost_usd = nan if shares is None else _cost_usd(line, symbol, shares)
+    if by_cost and shares is not None:
+        price = cost_usd / shares if shares else 1.0  # Of nothing
     if value is None and shares is not None and price is not None:
         value = shares * price if price > 0.0 else nan
     if value is None:
@@ -138,7 +162,6 @@ def _valued(symbol: str, line: Line, equity_usd: float, *, by_cost: bool) -> Sto
     if shares and not price_usd > 0.0:
         price_usd = nan  # Something is held, and it cannot be worth nothing for certain
     sector = sector_key(line.text("sector"), line.text("industry"))
-    cost_usd = nan if shares is None else _cost_usd(line, symbol, shares)
     return StoredPosition(symbol, sector, quantity, price_usd, cost_usd, amount("stop"))
 
 

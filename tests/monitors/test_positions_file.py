@@ -69,6 +69,56 @@ def test_a_cost_of_all_shares_is_not_taken_for_one_per_share(file):
     assert one.cost_usd == 55.0
 
 
+SCHWAB = """\
+"Positions for account Individual ...123 as of 04:05 PM ET, 2024/06/21"
+
+"Symbol","Description","Qty (Quantity)","Price","Mkt Val (Market Value)","Cost Basis",
+"AAA","A INC","100","160.50","$16,050.00","$12,000.00",
+"Cash & Cash Investments","--","--","--","$19,450.00","--",
+"Account Total","--","--","--","$35,500.00","$12,000.00",
+"""
+FIDELITY = """\
+Account Number,Symbol,Description,Quantity,Last Price,Current Value,Cost Basis Total,Average Cost Basis,Type
+X1,SPAXX**,HELD IN MONEY MARKET,,,$19550.00,,,Cash,
+X1,AAA,A INC,100,$160.50,$16050.00,$12000.00,$120.00,Cash,
+X1,Pending Activity,,,,-$100.00,,,,
+
+"The data and information in this spreadsheet is provided to you solely for your use."
+
+"Date downloaded Jun-21-2024 4:05 p.m ET"
+"""
+IBKR = """\
+"CurrencyPrimary","AssetClass","Symbol","Quantity","MarkPrice","PositionValue","CostBasisPrice","CostBasisMoney"
+"USD","STK","AAA","100","160.5","16050","120","12000"
+"USD","CASH","USD","19450","1","19450","1","19450"
+"""
+ETRADE = """\
+Symbol,Last Price $,Quantity,Price Paid $,Value $
+AAA,160.50,100,120.00,"16,050.00"
+CASH,,,,"19,450.00"
+TOTAL,,,,"35,500.00"
+"""
+
+
+@pytest.mark.parametrize("text", [SCHWAB, FIDELITY, IBKR, ETRADE])
+def test_what_brokers_export_is_read_as_it_is(file, text):
+    aaa, cash = read_held(file(text))
+    assert aaa == ("AAA", 100.0, 12_000.0, "")
+    assert cash[:2] == ("CASH", 19_450.0)
+
+
+@pytest.mark.parametrize("names", ["cost basis", "cost basis,cost per share"])
+def test_a_cost_basis_is_of_all_shares_as_brokers_have_it(file, names):
+    path = file(f"symbol,shares,sector,{names}\nA,10,x,50{',5' * names.count(',')}\n")
+    assert read_held(path)[0].cost_usd == 50.0
+    assert read_valued(path, 100.0).positions[0].price_usd == 5.0
+
+
+def test_cash_by_a_brokers_name_is_no_position(file):
+    text = 'symbol,sector,value\nA,x,60\nCash & Cash Investments,,"1,000"\nSPAXX**,,5\n'
+    assert [one.symbol for one in read_valued(file(text), 100.0).positions] == ["A"]
+
+
 @pytest.mark.parametrize("total", ["Total", "TOTALS", "Account Total", "Grand total:", "Subtotal"])
 def test_a_line_of_totals_is_no_position(file, total):
     path = file(f"symbol,shares,price,sector\nA,10,5,x\n{total},10,,\n")
@@ -89,7 +139,8 @@ def test_totals_alone_are_no_positions(file):
         ("symbol,shares\nAAA,nan\n", "shares must be a number"),
         ("symbol,shares,cost\nAAA,1,x\n", r"file\.csv:2: AAA: cost must be a number, was 'x'"),
         ("symbol,shares\nAAA,1\nAAA,2\n", r"file\.csv:3: AAA is there twice"),
-        ("symbol,shares\nCASH,1\nUSD,2\n", r"file\.csv:3: CASH is there twice"),
+        ("symbol,shares\nCASH,1\nCASH,2\n", r"file\.csv:3: CASH is there twice"),
+        ("symbol,shares,currency\nA,1,USD\nB,2,EUR\n", r"file\.csv:3: B: currency must be USD, was 'EUR'"),
         ("symbol,shares\n,2\n", r"file\.csv:2: has no symbol"),
         ("name,shares\nAAA,1\n", "no column for symbol .*its columns are name, shares"),
         ("symbol,price\nAAA,1\n", "no column for shares"),
