@@ -2,7 +2,7 @@
 
 1. Colours are told apart by people who do not see red and green (Okabe and Ito; Tol for sectors).
 2. Text "@dates" stands for the dates of `combined/daily.csv`, which every chart over time shares.
-3. A chart without data is not there.
+3. A chart without data is not there, nor one over time of a single day.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ SECTORS = (
 CURVE = "combined/equity_curve.csv"
 DATES = "@dates"
 WORST = 5
+MONTHS_NAMED = 6  # on an axis of so few, each has its name; of more, the axis chooses
+PERCENT = {"tickformat": "~%", "hoverformat": ".2%"}  # ticks of half a per cent are not rounded to whole ones
 
 
 def figures(folder: RunFolder, *, for_print: bool = False) -> dict[str, Figure]:
@@ -45,7 +47,7 @@ def figures(folder: RunFolder, *, for_print: bool = False) -> dict[str, Figure]:
 
 def equity(folder: RunFolder) -> Figure | None:
     table, own = folder.table("combined/daily.csv"), daily_equity(folder)
-    if not len(own):
+    if len(own) < 2:
         return None
     data = [line(own, "combined", ACCENT, width=2)]
     benchmark = table.numbers("benchmark")
@@ -56,7 +58,7 @@ def equity(folder: RunFolder) -> Figure | None:
 
 def drawdown(folder: RunFolder) -> Figure | None:
     table = folder.table("combined/daily.csv")
-    if not len(table):
+    if len(table) < 2:
         return None
     data = [line(-table.numbers("drawdown"), "combined", ACCENT, fill="tozeroy")]
     benchmark = table.numbers("benchmark_drawdown")
@@ -71,7 +73,7 @@ def drawdown(folder: RunFolder) -> Figure | None:
         "marker": {"color": "#a04000", "size": 16}, "textfont": {"color": "#fff", "size": 11},
         "showlegend": False, "cliponaxis": False,
     }  # fmt: skip
-    return {"data": [*data, marks], "layout": {"yaxis": {"tickformat": ".0%"}, "height": 280}}
+    return {"data": [*data, marks], "layout": {"yaxis": PERCENT, "height": 280}}
 
 
 def rolling(folder: RunFolder, column: str) -> Figure | None:
@@ -91,7 +93,7 @@ def sectors(folder: RunFolder) -> Figure | None:
     table = folder.table("combined/sector_exposure.csv")
     shares = {name: table.numbers(name) for name in table.names if name != "date"}
     shares = {name: share for name, share in shares.items() if np.nanmax(share, initial=0.0) > 0}
-    if not shares:
+    if not shares or len(table) < 2:
         return None
     order = sorted(shares, key=lambda name: -float(np.nanmean(shares[name])))
     shown, rest = order[: len(SECTORS)], order[len(SECTORS) :]
@@ -102,17 +104,25 @@ def sectors(folder: RunFolder) -> Figure | None:
         data.append(area(np.sum([shares[name] for name in rest], axis=0), f"{len(rest)} others", "#BBBBBB"))
     return {
         "data": data,
-        "layout": {"yaxis": {"tickformat": ".0%", "rangemode": "tozero"}, "height": 340, "tall": 130},
+        "layout": {
+            "yaxis": {**PERCENT, "rangemode": "tozero"},
+            "height": 340,
+            "tall": 130,
+            "showlegend": True,
+        },
     }
 
 
 def turnover(folder: RunFolder) -> Figure | None:
     table = folder.table("combined/monthly.csv")
-    if not len(table):
+    values, months = table.numbers("turnover"), table.text("month")
+    if not np.any(values > 0):
         return None
-    bars = {"type": "bar", "x": table.text("month"), "y": rounded(table.numbers("turnover")),
+    bars = {"type": "bar", "x": months, "y": rounded(values), "xperiod": "M1", "xhoverformat": "%b %Y",
             "marker": {"color": ACCENT}, "name": "turnover"}  # fmt: skip
-    return {"data": [bars], "layout": {"height": 220, "yaxis": {"tickformat": ".0%"}, "showlegend": False}}
+    named = {"dtick": "M1", "tickformat": "%b\n%Y", "ticklabelmode": "period"}
+    axis = named if len(months) <= MONTHS_NAMED else {}
+    return {"data": [bars], "layout": {"height": 220, "yaxis": PERCENT, "xaxis": axis, "showlegend": False}}
 
 
 def r_multiples(folder: RunFolder) -> Figure | None:
@@ -160,9 +170,9 @@ def excursions(folder: RunFolder, for_print: bool = False) -> Figure | None:
     return {
         "data": data,
         "layout": {"height": 300, "hovermode": "closest",
-                   "xaxis": {"type": "linear", "tickformat": ".0%", "range": [-0.02 * deep, 1.05 * deep],
+                   "xaxis": {"type": "linear", "tickformat": "~%", "range": [-0.02 * deep, 1.05 * deep],
                       "title": {"text": "worst excursion (MAE)"}},
-                   "yaxis": {"tickformat": ".0%", "range": [-0.02 * high, 1.05 * high],
+                   "yaxis": {"tickformat": "~%", "range": [-0.02 * high, 1.05 * high],
                              "title": {"text": "best excursion (MFE)"}}},
     }  # fmt: skip
 
@@ -174,18 +184,18 @@ def multiples(folder: RunFolder) -> dict[str, Figure]:
     growth = {}
     for name in folder.accounts:
         values = table.numbers(name)[rows]
-        if len(values) and values[0] > 0:
+        if len(values) > 1 and values[0] > 0:
             growth[name] = values / values[0] - 1
     if len(growth) < 2:
         return {}
     low = min(float(np.nanmin(values)) for values in growth.values())
     high = max(float(np.nanmax(values)) for values in growth.values())
-    margin = 0.05 * (high - low)
+    margin = max(0.05 * (high - low), 0.001)
     return {
         f"account-{i}": {
             "data": [line(values, escaped(name), SERIES[i % len(SERIES)], fill="tozeroy")],
             "layout": {"height": 170, "showlegend": False,
-                       "yaxis": {"tickformat": ".0%", "range": [low - margin, high + margin], "nticks": 4},
+                       "yaxis": {**PERCENT, "range": [low - margin, high + margin], "nticks": 4},
                        "xaxis": {"nticks": 4}},
         }
         for i, (name, values) in enumerate(growth.items())
@@ -205,7 +215,7 @@ def attribution(folder: RunFolder) -> dict[str, Figure]:
         values, labels = table.numbers(column), table.text(key)
         order = [i for i in np.argsort(-np.abs(values), kind="stable").tolist() if np.isfinite(values[i])]
         order = sorted(order[:most], key=lambda i: values[i])
-        if order:
+        if np.any(values[order] != 0):
             made[place] = contribution_bars([labels[i] for i in order], values[order])
     return made
 
@@ -224,7 +234,8 @@ def contribution_bars(labels: list[str], values: Float) -> Figure:
     return {
         "data": [bars],
         "layout": {"height": 60 + 24 * len(labels), "showlegend": False, "hovermode": "closest",
-                   "bargap": 0.35, "xaxis": {"type": "linear", "tickformat": ".0%", "nticks": 5},
+                   "bargap": 0.35,
+                   "xaxis": {"type": "linear", "tickformat": "~%", "nticks": 3, "tickangle": 0},
                    "yaxis": {"type": "category", "automargin": True, "showgrid": False, "dtick": 1}},
     }  # fmt: skip
 

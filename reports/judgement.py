@@ -72,15 +72,17 @@ class Judgement(NamedTuple):
     def table(self) -> tuple[Sequence[str], Sequence[Column]]:
         """Return header and cells of `performance/significance.csv`."""
         figures = self.figures()
-        reasons = [
-            "" if value is not None else (self.reason if name.startswith("pbo") else self.significance.reason)
-            for name, (value, _) in figures.items()
-        ]
+        reasons = ["" if value is not None else self._why(name) for name, (value, _) in figures.items()]
         values = [np.nan if value is None else float(value) for value, _ in figures.values()]
         return ("metric", "value", "convention", "reason"), (
             text(figures), floats(np.array(values)), text(what for _, what in figures.values()),
-            text(reason or "" for reason in reasons),
+            text(reasons),
         )  # fmt: skip
+
+    def _why(self, name: str) -> str:
+        if name == "mean_correlation":
+            return "needs two trials over the same days whose returns vary"
+        return (self.reason if name.startswith("pbo") else self.significance.reason) or ""
 
 
 def judge(own: DailyReturns, trials: Trials, *, risk_free_rate: float = 0.0) -> Judgement:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from engine.counted import counted
 from engine.errors import MissingPackage
@@ -192,9 +193,18 @@ def _lead(folder: RunFolder) -> str:
         said += (
             f" {escape(str(name))} returned {figure(theirs['total_return'], 'fraction')}{yearly}, with a"
             f" largest"
-            f" drawdown of {figure(theirs.get('max_drawdown'), 'fraction')}."
+            f" drawdown of {figure(theirs.get('max_drawdown'), 'fraction')}{_other_days(folder)}."
         )
     return f'<p class="lead">{said}</p>'
+
+
+def _other_days(folder: RunFolder) -> str:
+    """Say over which days the benchmark's figures are, where those are not the run's."""
+    table = folder.table("combined/daily.csv")
+    days, held = table.text("date"), np.flatnonzero(np.isfinite(table.numbers("benchmark")))
+    if not len(held) or (held[0], held[-1]) == (0, len(days) - 1):
+        return ""
+    return f", over {days[held[0]]} to {days[held[-1]]} alone, where it has prices"
 
 
 def _footer(folder: RunFolder) -> str:

@@ -66,8 +66,9 @@ def _still_trading(manifest: dict[str, Any]) -> str:
     names, there = known["names"], known["names_at_end"]
     share = percent(there / names)
     if there == names:
+        trade = "The only name still trades" if names == 1 else f"All {names:,} names still trade"
         return (
-            f'<p class="warn"><strong>All {names:,} names still trade at the end ({share} of the universe'
+            f'<p class="warn"><strong>{trade} at the end ({share} of the universe'
             f" has no"
             " delisted history).</strong> The list was drawn up with hindsight: companies that failed or"
             " were bought"
@@ -107,7 +108,7 @@ def trials(folder: RunFolder) -> str:
             days = known["track_record_days"]
             said += f" To be 95 % sure that it is above 0 takes {days:,.0f} days like these."
     else:
-        said += f" {reason['psr']}."
+        said += f" For this run: {reason['psr']}."
     return f"<p>{escape(said)}</p><p>{escape(overfitting(known, reason['pbo']))}</p>"
 
 

@@ -9,15 +9,16 @@ import numpy as np
 from reports import charts, static_chart
 from reports.brinson import ALL as BRINSON_ALL
 from reports.brinson import FILE as BRINSON
-from reports.evidence import INTERVALS
+from reports.evidence import INTERVALS, ROLLING_SESSIONS
 from reports.folder import METRICS, SUMMARY, RunFolder
-from reports.formats import escape, figure, percent, table, words
+from reports.formats import SPACE, escape, figure, percent, table, words
 
 TILES = (
     "cagr", "sharpe", "max_drawdown", "volatility", "sortino", "calmar", "hit_rate", "profit_factor",
     "expectancy_r", "turnover", "exposure_mean", "beta",
 )  # fmt: skip
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+PER_CENT = f"{SPACE}%"
 STRONGEST = 0.08  # a month's return that has the full colour
 
 
@@ -89,7 +90,7 @@ def all_figures(folder: RunFolder) -> str:
 
 
 def equity(folder: RunFolder) -> Section | None:
-    if not folder.days:
+    if charts.equity(folder) is None:
         return None
     switch = (
         '<div class="switch" role="group" aria-label="Scale">'
@@ -134,7 +135,7 @@ def months(folder: RunFolder) -> Section | None:
         cells = "".join(_heat(returns.get(f"{year}-{month:02d}")) for month in range(1, 13))
         rows.append(
             f'<tr><th>{escape(year)}</th>{cells}<td class="gap"></td>{_heat(ours, "year", 0.3)}'
-            f"<td>{percent(theirs)}</td></tr>"
+            f"<td>{percent(theirs).removesuffix(PER_CENT)}</td></tr>"
         )
     head = "".join(f"<th>{month}</th>" for month in MONTHS)
     html = (
@@ -153,26 +154,29 @@ def _heat(value: float | None, extra: str = "", strongest: float = STRONGEST) ->
     strength = min(1.0, abs(value) / strongest)
     colour = "31,95,168" if value >= 0 else "213,94,0"
     named = f' class="{extra}"' if extra else ""
-    text = percent(value)[:-2]
+    text = percent(value).removesuffix(PER_CENT)
     return f'<td{named} style="background:rgba({colour},{0.04 + 0.46 * strength:.2f})">{text}</td>'
 
 
 def rolling(folder: RunFolder) -> Section | None:
-    if not len(folder.table("combined/daily.csv")):
+    known = (("sharpe", "Sharpe"), ("beta", "Beta to the benchmark"))
+    cells = [
+        f"<div><h3>{title}</h3>{chart(f'rolling-{name}', 220)}</div>"
+        for name, title in known
+        if charts.rolling(folder, f"{name}_{ROLLING_SESSIONS}") is not None
+    ]
+    if not cells:
         return None
-    html = (
-        '<div class="pair"><div><h3>Sharpe</h3>' + chart("rolling-sharpe", 220)
-        + "</div><div><h3>Beta to the benchmark</h3>" + chart("rolling-beta", 220) + "</div></div>"
-    )  # fmt: skip
-    return Section("rolling", "Rolling 126 sessions", html, ("combined/daily.csv",))
+    html = f'<div class="pair">{"".join(cells)}</div>'
+    return Section("rolling", f"Rolling {ROLLING_SESSIONS} sessions", html, ("combined/daily.csv",))
 
 
 def exposure(folder: RunFolder) -> Section | None:
     parts, sources = [], []
-    if len(folder.table("combined/sector_exposure.csv")):
+    if charts.sectors(folder) is not None:
         parts.append("<h3>Share of equity by sector</h3>" + chart("sectors", 340))
         sources.append("combined/sector_exposure.csv")
-    if len(folder.table("combined/monthly.csv")):
+    if charts.turnover(folder) is not None:
         parts.append(
             "<h3>Turnover of each month</h3>"
             '<p class="note">The smaller of buys and sells over the mean equity of the month.</p>'
@@ -185,7 +189,7 @@ def exposure(folder: RunFolder) -> Section | None:
 def accounts(folder: RunFolder) -> Section | None:
     if len(folder.accounts) < 2:
         return None
-    known = definitions(folder)
+    known, drawn = definitions(folder), charts.multiples(folder)
     cells = []
     for i, name in enumerate(folder.accounts):
         row = folder.metrics.get(name, {})
@@ -194,9 +198,9 @@ def accounts(folder: RunFolder) -> Section | None:
             for key in ("cagr", "max_drawdown", "sharpe", "trades")
             if key in known
         )
-        cells.append(
-            f'<div><h3>{words(name)}</h3><div class="note">{facts}</div>{chart(f"account-{i}", 170)}</div>'
-        )
+        place = f"account-{i}"
+        own = chart(place, 170) if place in drawn else ""
+        cells.append(f'<div><h3>{words(name)}</h3><div class="note">{facts}</div>{own}</div>')
     html = (
         f'<p class="note">Growth of each account, on one scale.</p><div class="grid">{"".join(cells)}</div>'
     )

@@ -178,15 +178,18 @@ function chart(place, i, bars, m, signal) {
     const rows = h.fills[i].filter(fill => fill[1] === side && at(fill[0]) >= 0);
     if (rows.length) traces.push({ type: "scatter", mode: "markers", x: rows.map(r => at(r[0])), y: rows.map(r => r[3]), name: side === "BUY" ? "bought" : "sold", text: rows.map(r => `${r[0]} ${r[1].toLowerCase()} ${number(r[2])} at ${number(r[3])}, ${r[4].replaceAll("_", " ")}`), hovertemplate: "%{text}<extra></extra>", marker: { symbol, size: 12, color: colour, line: { color: "#fff", width: 1.5 } } });
   }
-  const step = Math.max(1, Math.round(bars.length / (window.innerWidth < 760 ? 4 : 7))), ticks = x.filter(k => k % step === 0);
+  const step = Math.max(1, Math.ceil(bars.length / Math.max(2, Math.floor(place.clientWidth / 100)))), ticks = x.filter(k => k % step === 0);
   const shapes = entry < 0 ? [] : [{ type: "rect", xref: "x", yref: "paper", x0: entry - 0.5, x1: (exit < 0 ? bars.length - 1 : exit) + 0.5, y0: 0, y1: 1, fillcolor: "rgba(31,95,168,.06)", line: { width: 0 }, layer: "below" }];
   const own = layout({ height: 460, hovermode: "closest", shapes, margin: { t: 52 },
-    xaxis: { type: "linear", rangeslider: { visible: false }, tickvals: ticks, ticktext: ticks.map(k => bars[k].day), range: [-1, bars.length] },
+    xaxis: { type: "linear", rangeslider: { visible: false }, tickvals: ticks, ticktext: ticks.map(k => tick(bars[k].day)), tickangle: 0, range: [-1, bars.length] },
     yaxis: { domain: [0.2, 1] } });
   own.yaxis2 = { domain: [0, 0.15], showgrid: false, showticklabels: false, fixedrange: true };
   Plotly.react(place, traces, own, CONFIG);
   place.dataset.trade = i;
 }
+
+// Of an instant, month, day and time: the year is in the title, and the zone with it.
+const tick = day => day.length > 10 ? `${day.slice(5, 10)} ${day.slice(11, 16)}` : day;
 
 function measurements(i, m, signal) {
   const place = byId("trade-measures");

@@ -24,7 +24,9 @@ function layout(own) {
   return Object.assign({}, own, below ? { height: own.height + own.tall } : {}, {
     font: FONT, paper_bgcolor: "#fff", plot_bgcolor: "#fff", hovermode: own.hovermode || "x unified",
     margin: Object.assign({ l: narrow ? 44 : 56, r: narrow ? 10 : 28, t: own.showlegend === false ? 10 : 34, b: 36 }, own.margin || {}),
-    legend: { orientation: "h", x: 0, y: below ? -0.1 : 1.02, yanchor: below ? "top" : "bottom", font: { size: 12 }, itemsizing: "constant" }, hoverlabel: { font: FONT, bordercolor: "#c9ced5" },
+    legend: Object.assign({ orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 12 }, itemsizing: "constant" },
+      below ? { y: -0.1, yanchor: "top", font: { size: 11 }, entrywidthmode: "fraction", entrywidth: 0.5, maxheight: 1 } : {}),
+    hoverlabel: { font: FONT, bordercolor: "#c9ced5" },
     xaxis: axis({ type: "date", showgrid: false }, own.xaxis), yaxis: axis({ automargin: true }, own.yaxis) });
 }
 

@@ -155,6 +155,8 @@ def test_a_universe_in_which_everything_survives_is_called_that():
     assert "All 400 names still trade at the end" in said
     assert "hindsight" in said
     some = survivorship({"survivorship": {"names": 300, "names_at_end": 232}})
+    one = survivorship({"survivorship": {"names": 1, "names_at_end": 1}})
+    assert "The only name still trades at the end" in one
     assert "232 of 300 names still trade at the end: 77.3" in some
     assert "Not known" in survivorship({})
 
@@ -176,4 +178,8 @@ def test_the_number_of_trials_and_what_it_does_are_on_the_page(written):
     assert f"the best of 5 {told}" in page
     write_csv(written / FILE, *judge(made[0], Trials(1, (0.1,), (made[0],))).table())
     page = tearsheet.render(RunFolder(written))
+    assert (
+        "mean_correlation,,of the daily returns of the trials compared,needs two"
+        in (written / FILE).read_text()
+    )
     assert "(PBO): not defined, the only configuration tried on these data so far." in page

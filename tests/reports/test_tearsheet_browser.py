@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from itertools import pairwise
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -35,7 +36,11 @@ def test_the_page_draws_its_charts_and_shows_a_chosen_trade_without_a_word_of_tr
             "[...document.querySelectorAll('.chart')].map(c => [c.id, !!c.querySelector('svg')])"
         )
         drawn = {name for name, svg in there if svg}
-        assert {"equity", "drawdown", "turnover", "r-multiples", "excursions", "account-0"} <= drawn
+        assert (
+            {"equity", "drawdown", "r-multiples", "excursions", "account-0"}
+            <= drawn
+            == {name for name, _ in there}
+        )
 
         page.value("openExplorer()")
         page.wait("document.querySelector('#trade-list button')")
@@ -126,6 +131,40 @@ def test_nothing_is_wider_than_a_phone(written):
         page.open(written / "tearsheet.html")
         page.value("drawAll()")
         assert page.value("document.documentElement.scrollWidth") == 390
+
+
+def test_on_a_phone_no_sector_is_missing_from_the_legend_and_no_definition_is_cut(written):
+    names = [f"sector of some length {i}" for i in range(11)]
+    rows = [f"2024-01-0{day},{','.join(['0.05'] * 11)}" for day in (2, 3, 4, 5)]
+    (written / "combined/sector_exposure.csv").write_text("\n".join([",".join(("date", *names)), *rows]))
+    write_tearsheet(written)
+    with browser() as page:
+        page.resize(390, 844, mobile=True)
+        page.open(written / "tearsheet.html")
+        page.value("drawAll()")
+        assert page.value(
+            "[...document.querySelectorAll('#sectors .legendtext')].every(t => t.getBoundingClientRect()"
+            ".bottom <= document.querySelector('#sectors .legend .bg').getBoundingClientRect().bottom)"
+        )
+        assert page.value("document.querySelectorAll('#sectors .scrollbar[width=\"6\"]').length") == 0
+        assert page.value(
+            "[...document.querySelectorAll('#appendix .scroll')].every(e => e.scrollWidth <= e.clientWidth)"
+        )
+
+
+@pytest.mark.parametrize("width", [390, 800, 1280])
+def test_days_under_the_bars_of_a_trade_do_not_run_into_each_other(written, width):
+    with browser() as page:
+        page.resize(width, 900)
+        page.open(written / "tearsheet.html")
+        page.value("openExplorer()")
+        page.wait("document.querySelector('#trade-chart .xtick text')")
+        boxes = page.value(
+            "[...document.querySelectorAll('#trade-chart .xaxislayer-above .xtick text')].map(t =>"
+            " { const box = t.getBoundingClientRect(); return [box.left, box.right, box.height]; })"
+        )
+        assert all(left > before for (_, before, _), (left, *_) in pairwise(boxes))
+        assert max(height for *_, height in boxes) < 30  # Not turned into the volumes
 
 
 def test_the_page_prints_to_pdf(written):

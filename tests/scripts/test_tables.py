@@ -1,8 +1,10 @@
 """What is printed fits 80 columns and says what is not defined."""
 
+import numpy as np
 import pytest
 
 from feeds.quality import Quality
+from reports.daily import day_numbers
 from reports.performance import summarise
 from scripts import tables
 from tests.reports.made_run import recorder, replay
@@ -20,6 +22,16 @@ def test_the_table_has_a_line_per_account_the_whole_and_the_benchmark(capsys, su
     assert [line.split()[0] for line in lines[1:5]] == ["first", "second", "combined", "benchmark"]
     assert "60,316.00" in lines[1]
     assert lines[5] == "- : needs 30 calendar days, has 5; returns do not vary"
+
+
+def test_a_benchmark_with_other_days_than_the_run_says_which(capsys):
+    made = replay(recorder(), 2)
+    close, days = made.benchmark_close(), made.equity().ts
+    close[0] = np.nan
+    tables.print_summary(summarise(made.equity(), made.accounts, made.capital_usd, close))
+    first, last = day_numbers(days)[[1, -1]].astype("datetime64[D]")
+    said = f"benchmark: over {first} to {last} alone, where it has prices"
+    assert said in capsys.readouterr().out.splitlines()
 
 
 @pytest.mark.parametrize("columns", ["40", "80", "300"])
