@@ -14,7 +14,7 @@ from typing import Any
 from config.secret import Secret
 from engine.facts import PERIOD_UNKNOWN
 from feeds.http import Http, read_json
-from feeds.provider import Dated, Failure, ProviderError, Snapshot, figure
+from feeds.provider import Dated, Failure, ProviderError, Snapshot, about_another, figure
 from feeds.rate_limit import RateLimit
 from feeds.symbols import symbol_key
 from feeds.visibility import visible_from
@@ -78,6 +78,9 @@ class AlphaVantage:
                 if error.failure is Failure.QUOTA_EXHAUSTED:
                     self._limit.exhaust()
                 raise error
+            another = about_another(SERVICE, symbol, document.get("Symbol") or document.get("symbol"))
+            if another is not None:
+                raise another
             return document
 
         return await self._http.get(

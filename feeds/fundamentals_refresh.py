@@ -116,8 +116,12 @@ class Refresher:
             known[source.name] = snapshot
             outcome.answers[source.name] = outcome.answers.get(source.name, 0) + 1
             stored += 1
-        if stored or failures:  # else its services have stopped in the meantime: nobody was asked
+        if stored or failures:
             self._settle(symbol, failures[0] if failures else None, stored=stored > 0)
+        elif symbol in outcome.unasked and self._is_known(symbol):  # A run beside this one asked about it
+            outcome.unasked.remove(symbol)
+            outcome.fresh.append(symbol)
+        # else its services have stopped in the meantime: nobody was asked
 
     def _settle(self, symbol: str, error: SmallcapError | None, *, stored: bool = False) -> None:
         """Move a symbol to where it belongs now that it was asked about."""

@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from engine.errors import SmallcapError
+from feeds.symbols import symbol_key
 
 
 class Dated(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -160,6 +161,19 @@ class ProviderError(SmallcapError):
     def stop(self) -> bool:
         """Whether the service should not be asked about anything else either in this run."""
         return self.failure in _STOP
+
+
+def about_another(service: str, symbol: str, told: object) -> ProviderError | None:
+    """Return the failure of an answer that names another symbol than the one asked about, however a share
+    class is written: figures of another company are worse than none."""
+    if not isinstance(told, str) or not told.strip() or _bare(told) == _bare(symbol):
+        return None
+    detail = f"an answer about {told.strip().upper()[:20]}: renamed?"
+    return ProviderError(Failure.UNKNOWN_SYMBOL, service, detail, symbol=symbol)
+
+
+def _bare(symbol: str) -> str:
+    return symbol_key(symbol).replace("-", "")
 
 
 def figure(value: object, *, positive: bool = False) -> float | None:

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from feeds.http import read_json, status_error
-from feeds.provider import NUMBERS, Dated, Failure, ProviderError, Snapshot, figure
+from feeds.provider import NUMBERS, Dated, Failure, ProviderError, Snapshot, about_another, figure
 from feeds.rate_limit import RateLimit
 from feeds.retry import Patience, patiently
 from feeds.symbols import symbol_key
@@ -81,7 +81,7 @@ class YahooFundamentals:
             fields |= read_periods(await self._ask(_PERIODS, key, {
                 "symbol": key, "type": ",".join(name for names in _SERIES.values() for name in names),
                 "period1": "1483142400", "period2": str(end),
-            }))  # fmt: skip
+            }), key)  # fmt: skip
         return Snapshot(symbol=key, source=self.name, fetched_at=self._now_ns(), **fields)
 
     async def _ask(self, url: str, symbol: str, params: dict[str, str]) -> Any:
@@ -102,8 +102,11 @@ class YahooFundamentals:
 def read_summary(document: Any, symbol: str) -> dict[str, Any]:
     """Return fields of a snapshot from a quote summary. ProviderError for one that says nothing."""
     info = _flat(document)
-    if not info:
+    if not info.keys() - {"symbol"}:
         raise ProviderError(Failure.EMPTY, SERVICE, "nothing known of it: delisted?", symbol=symbol)
+    another = about_another(SERVICE, symbol, info.get("symbol"))
+    if another is not None:
+        raise another
     fields: dict[str, Any] = {name: _first(info, keys, _text) for name, keys in _TEXTS.items()}
     fields |= {name: _first(info, keys, _size) for name, keys in _SIZES.items()}
     fields |= {name: _first(info, keys, figure) for name, keys in _FIGURES.items()}
@@ -122,10 +125,17 @@ def read_summary(document: Any, symbol: str) -> dict[str, Any]:
     return fields
 
 
-def read_periods(document: Any) -> dict[str, tuple[Dated, ...]]:
-    """Return the series of a snapshot; empty where Yahoo has none, as of funds."""
+def read_periods(document: Any, symbol: str) -> dict[str, tuple[Dated, ...]]:
+    """Return the series of a snapshot; empty where Yahoo has none, as of funds. ProviderError for an answer
+    that is not about this company's periods."""
+    if not isinstance(_at(document, "timeseries"), dict) or _at(document, "timeseries", "error"):
+        raise ProviderError(Failure.MALFORMED, SERVICE, "an answer without periods", symbol=symbol)
     found: dict[str, tuple[Dated, ...]] = {}
     for item in _rows(_at(document, "timeseries", "result")):
+        told = _at(item, "meta", "symbol")
+        another = about_another(SERVICE, symbol, told[0] if isinstance(told, list) and told else None)
+        if another is not None:
+            raise another
         for name in item:
             found[name] = tuple(sorted(_dated(item[name]), key=lambda dated: dated.period_end))
     return {
@@ -142,7 +152,7 @@ def _flat(document: Any) -> dict[str, Any]:
             entries = result.get(module)
             for name, value in entries.items() if isinstance(entries, dict) else ():
                 raw = value.get("raw") if isinstance(value, dict) else value
-                if raw is not None and name not in ("maxAge", "symbol"):
+                if raw is not None and name != "maxAge":
                     info[name] = raw
     return info
 

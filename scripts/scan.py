@@ -235,6 +235,7 @@ def _screened(
         n = sum(symbol in prices for symbol in found.companies)
         notes.append(f"prices of {n:,} of {len(found.companies):,} candidates are in {request.data.name}")
     if outcome:
+        notes += _stale(found, outcome, skipped)
         notes += [f"stopped asking {error.service}: {error.detail}" for error in outcome.stopped.values()]
     done = screen(known, settings.universe_criteria)
     return ScreenRecord(
@@ -242,6 +243,21 @@ def _screened(
         criteria=settings.universe_criteria, passed=done.passed, fallen=done.fallen, skipped=skipped,
         notes=tuple(notes),
     )  # fmt: skip
+
+
+def _stale(found: Candidates, outcome: Outcome, skipped: dict[str, str]) -> list[str]:
+    """Return what is to be said about failures behind which older figures stand."""
+    from feeds.provider import ProviderError
+    from scripts.scan_report import some
+
+    reasons: dict[str, list[str]] = {}
+    for symbol, error in outcome.failed.items():
+        if isinstance(error, ProviderError) and symbol in found.companies and symbol not in skipped:
+            reasons.setdefault(f"{error.service}: {error.detail}", []).append(symbol)
+    return [
+        f"no new answer about {some(symbols)} ({why}): what was known before is used"
+        for why, symbols in reasons.items()
+    ]
 
 
 def _prices(data: Path, settings: Settings, on: date, notes: list[str]) -> dict[str, PriceFigures]:

@@ -104,7 +104,7 @@ def remarks(record: ScreenRecord) -> list[str]:
         told.append(f"{estimated:,} spreads of those that pass are estimates from highs and lows")
     for sector, symbols in _unknown_sectors(record).items():
         what = f"unknown sector {sector!r}" if sector else "no sector"
-        told.append(f"{what}: {_some(symbols)}")
+        told.append(f"{what}: {some(symbols)}")
     age = _oldest_days(record)
     if age is not None and age >= 1:
         told.append(f"the oldest figures used are {counted(age, 'days')} old on {record.as_of}")
@@ -113,7 +113,7 @@ def remarks(record: ScreenRecord) -> list[str]:
     reasons: dict[str, list[str]] = {}
     for symbol, why in record.skipped.items():
         reasons.setdefault(why.replace(f" about {symbol}:", ":", 1), []).append(symbol)
-    told += [f"  {why}: {_some(symbols)}" for why, symbols in list(reasons.items())[:SKIPPED_SHOWN]]
+    told += [f"  {why}: {some(symbols)}" for why, symbols in list(reasons.items())[:SKIPPED_SHOWN]]
     if len(reasons) > SKIPPED_SHOWN:
         told.append(f"  and {len(reasons) - SKIPPED_SHOWN:,} other reasons; --json has all")
     return told
@@ -210,7 +210,7 @@ def _sector(c: Candidate) -> str:
     return sector_key(c.sector, c.industry)
 
 
-def _some(symbols: Sequence[str]) -> str:
+def some(symbols: Sequence[str]) -> str:
     more = f" and {len(symbols) - SKIPPED_SHOWN:,} more" if len(symbols) > SKIPPED_SHOWN else ""
     return ", ".join(symbols[:SKIPPED_SHOWN]) + more
 

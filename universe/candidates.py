@@ -20,7 +20,8 @@ from feeds.provider import Snapshot
 from universe.screen import Candidate
 
 VOLUME_BARS = 20
-ROWS_NEEDED = 60  # sessions in which a traded name has its 21 bars, halts included
+ROWS_NEEDED = 250  # sessions in which a share has its 21 traded bars even if most days see no trade
+_SHARES = ("EQUITY", "COMMON STOCK")  # as Yahoo and Alpha Vantage call them
 PRICE_AGE_DAYS_MAX = 10  # an older close is no price any more
 _USED = (
     "market_cap", "shares_outstanding", "float_shares", "average_volume", "bid", "sector", "exchange",
@@ -81,7 +82,7 @@ def candidate(
     """Return a candidate, or why nothing can be said of the symbol. listed: what its list says of it."""
     if snapshot is None:
         return "no fundamentals are known of it"
-    if snapshot.quote_type not in (None, "EQUITY"):
+    if snapshot.quote_type is not None and snapshot.quote_type.upper() not in _SHARES:
         return f"no share but of type {snapshot.quote_type.lower()}"
     if snapshot.currency not in (None, "USD"):
         return f"quoted in {snapshot.currency}"

@@ -3,6 +3,7 @@
 import datetime as dt
 import traceback
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -43,6 +44,13 @@ EARNINGS = {
 }  # fmt: skip
 
 
+def about(asked: Asked) -> Reply:
+    """What the service says of the symbol asked about."""
+    document = OVERVIEW if asked.query["function"] == "OVERVIEW" else EARNINGS
+    name = "Symbol" if document is OVERVIEW else "symbol"
+    return of(document | {name: asked.query["symbol"]})
+
+
 def new_york(*moment: int) -> int:
     return int(dt.datetime(*moment, tzinfo=ZoneInfo("America/New_York")).timestamp()) * 10**9
 
@@ -50,7 +58,7 @@ def new_york(*moment: int) -> int:
 @pytest.fixture
 def server() -> Iterator[FaultyServer]:
     with faulty_server() as server:
-        server.answer = lambda asked: of(OVERVIEW if asked.query["function"] == "OVERVIEW" else EARNINGS)
+        server.answer = about
         yield server
 
 
@@ -166,6 +174,15 @@ async def test_every_request_counts_against_the_day_retries_included(
     error = await failure(server, limit=RateLimit(None, day=day, clock=lambda: 0.0))
     assert error.failure is Failure.QUOTA_EXHAUSTED
     assert len(server.asked) == 4
+
+
+@pytest.mark.parametrize("wanted", ["roe", "annual_eps"])
+async def test_an_answer_about_another_company_is_none_about_this_one(
+    server: FaultyServer, wanted: str
+) -> None:
+    server.answer = lambda asked: about(replace(asked, query=asked.query | {"symbol": "ZZZ"}))
+    error = await failure(server, wanted=frozenset({wanted}))
+    assert str(error) == "Alpha Vantage about AAA: an answer about ZZZ: renamed?"
 
 
 def broken(asked: Asked) -> Reply:

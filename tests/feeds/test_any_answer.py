@@ -55,7 +55,7 @@ EARNINGS = st.dictionaries(st.sampled_from(["quarterlyEarnings", "annualEarnings
 @example({"quoteSummary": {"result": [{"price": dict.fromkeys(YAHOO_NAMES, 1e308)}]}}, None)
 def test_yahoo(summary: Any, periods: Any) -> None:
     with contextlib.suppress(ProviderError):
-        fields = read_summary(summary, "AAA") | read_periods(periods)
+        fields = read_summary(summary, "AAA") | read_periods(periods, "AAA")
         Snapshot(symbol="AAA", source="yahoo", fetched_at=1, **fields)
 
 

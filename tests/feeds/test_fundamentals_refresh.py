@@ -1,6 +1,7 @@
 """Bringing the store up to date from two services over real sockets, either of which may misbehave."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from feeds.rate_limit import DayCount, RateLimit
 from feeds.retry import Patience
 from feeds.yahoo_fundamentals import YahooFundamentals
 from tests.feeds.faulty_server import Asked, FaultyServer, Reply, faulty_server, of
-from tests.feeds.test_alpha_vantage import DAILY, EARNINGS, OVERVIEW
+from tests.feeds.test_alpha_vantage import DAILY, about
 from tests.feeds.yahoo_fundamentals_server import (
     NOT_FOUND,
     PERIODS,
@@ -45,7 +46,7 @@ class World:
         self.yahoo, self.alpha, self.folder = yahoo, alpha, folder
         self.answers = YahooAnswers()
         yahoo.answer = self.answers
-        alpha.answer = lambda asked: of(OVERVIEW if asked.query["function"] == "OVERVIEW" else EARNINGS)
+        alpha.answer = about
         self.now = T0
         self.store = FundamentalsStore(folder / "fundamentals")
         self.key = True
@@ -291,6 +292,26 @@ async def test_a_damaged_file_is_one_bad_symbol(world: World) -> None:
     outcome = await world.refresh("AAA", "BBB")
     assert outcome.fetched == ["BBB"]
     assert "not a stored version" in str(outcome.failed["AAA"])
+
+
+async def test_what_a_run_beside_this_one_has_asked_about_is_fresh(world: World) -> None:
+    loop, over = asyncio.get_running_loop(), threading.Event()
+    beside: list[asyncio.Task[Outcome]] = []
+
+    def begin() -> None:
+        beside.append(loop.create_task(world.refresh("BBB", "CCC")))
+        beside[0].add_done_callback(lambda task: over.set())
+
+    def answer(asked: Asked, symbol: str) -> Reply:
+        if symbol == "AAA":
+            loop.call_soon_threadsafe(begin)
+            over.wait(120)
+        return periods(PERIODS)
+
+    world.answers.on_periods = answer
+    outcome = await world.refresh("AAA", "BBB", "CCC")
+    assert (await beside[0]).fetched == ["BBB", "CCC"]
+    assert (outcome.fetched, outcome.fresh, outcome.unasked) == (["AAA"], ["BBB", "CCC"], [])
 
 
 async def test_a_full_disk_ends_the_run_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

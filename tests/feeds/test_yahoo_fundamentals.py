@@ -267,20 +267,54 @@ def test_renamed_fields_are_a_malformed_answer_and_a_name_without_figures_an_emp
      [{"quarterlyNormalizedEPS": [{"asOfDate": "2025-12-31"}]}]],
 )  # fmt: skip
 def test_a_company_without_earnings_has_empty_series(result: Any) -> None:
-    assert read_periods(result) == read_periods({"timeseries": {"result": result}})
-    assert read_periods({"timeseries": {"result": result}}) == {
+    assert read_periods({"timeseries": {"result": result, "error": None}}, "AAA") == {
         "quarterly_eps": (),
         "annual_eps": (),
         "shares_history": (),
     }
 
 
+@pytest.mark.parametrize(
+    "document",
+    [None, [], {}, {"finance": {"result": None, "error": {"code": "Internal Server Error"}}},
+     {"timeseries": None}, {"timeseries": {"result": None, "error": {"code": "Internal Server Error"}}}],
+)  # fmt: skip
+def test_an_error_in_place_of_earnings_is_no_company_without_earnings(document: Any) -> None:
+    with pytest.raises(ProviderError, match="Yahoo about AAA: an answer without periods") as caught:
+        read_periods(document, "AAA")
+    assert caught.value.failure is Failure.MALFORMED
+
+
+async def test_an_answer_about_another_company_is_none_about_this_one(server: FaultyServer) -> None:
+    answers = YahooAnswers()
+    server.answer = answers
+    other = periods({"quarterlyDilutedEPS": {"2025-12-31": 1.0}}).body.replace(b"AAA", b"ZZZ")
+    for change in (
+        {"on_summary": lambda asked, symbol: summary(quoteType=SUMMARY["quoteType"] | {"symbol": "ZZZ"})},
+        {
+            "on_summary": lambda asked, symbol: summary(),
+            "on_periods": lambda asked, symbol: Reply(200, other),
+        },
+    ):
+        vars(answers).update(change)
+        error = await failure(server)
+        assert str(error) == "Yahoo about AAA: an answer about ZZZ: renamed?"
+        assert error.failure is Failure.UNKNOWN_SYMBOL
+
+
+def test_a_share_class_may_be_written_otherwise_in_an_answer() -> None:
+    for told in ("BRK-B", "BRK.B", "BRKB", "brk-b", "", None, 7):
+        assert read_summary(
+            {"quoteSummary": {"result": [SUMMARY | {"quoteType": {"symbol": told}}]}}, "BRK-B"
+        )["price"]
+
+
 def test_basic_earnings_stand_in_for_diluted_ones_that_are_missing() -> None:
     import json
 
     document = json.loads(periods({"quarterlyBasicEPS": {"2025-12-31": 1.0}, "annualDilutedEPS": {}}).body)
-    assert read_periods(document)["quarterly_eps"] == ONE
+    assert read_periods(document, "AAA")["quarterly_eps"] == ONE
     document = json.loads(
         periods({"quarterlyBasicEPS": {"2025-12-31": 9.0}, "quarterlyDilutedEPS": {"2025-12-31": 1.0}}).body
     )
-    assert read_periods(document)["quarterly_eps"] == ONE
+    assert read_periods(document, "AAA")["quarterly_eps"] == ONE

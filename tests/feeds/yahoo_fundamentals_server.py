@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from tests.feeds.faulty_server import Asked, Reply, of
@@ -59,7 +60,8 @@ def periods(series: dict[str, dict[str, Any]]) -> Reply:
 
 
 class YahooAnswers:
-    """Answers as Yahoo does: no data without the cookie and the crumb that are valid now."""
+    """Answers as Yahoo does: no data without the cookie and the crumb that are valid now, and what is AAA in
+    the documents above is the symbol asked about."""
 
     def __init__(self) -> None:
         self.cookie = "A3=d1"
@@ -80,4 +82,5 @@ class YahooAnswers:
         if not allowed or asked.query.get("crumb") != self.crumb:
             return of(BAD_CRUMB, 401)
         on_page = self.on_summary if asked.path.startswith("/v10/finance/quoteSummary/") else self.on_periods
-        return on_page(asked, symbol)
+        reply = on_page(asked, symbol)
+        return replace(reply, body=reply.body.replace(b'"AAA"', f'"{symbol}"'.encode()))

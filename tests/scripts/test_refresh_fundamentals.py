@@ -14,7 +14,7 @@ import pytest
 
 from scripts.cli import run
 from tests.feeds.faulty_server import Asked, FaultyServer, Reply, faulty_server, of
-from tests.feeds.test_alpha_vantage import DAILY, EARNINGS, OVERVIEW
+from tests.feeds.test_alpha_vantage import DAILY, about
 from tests.feeds.test_fundamentals_refresh import NO_FLOAT, bad
 from tests.feeds.yahoo_fundamentals_server import YahooAnswers, summary
 from tests.scripts.foreground import FOREGROUND
@@ -37,7 +37,7 @@ def yahoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultySer
 @pytest.fixture
 def alpha(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyServer]:
     with faulty_server() as server:
-        server.answer = lambda asked: of(OVERVIEW if asked.query["function"] == "OVERVIEW" else EARNINGS)
+        server.answer = about
         monkeypatch.setenv("TS_DATA_SOURCES__ALPHA_VANTAGE_URL", server.url)
         monkeypatch.setenv("TS_DATA_SOURCES__ALPHA_VANTAGE_CALLS_PER_MINUTE", "60000")
         monkeypatch.setenv("TS_ALPHA_VANTAGE_KEY", CANARY)

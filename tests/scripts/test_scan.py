@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -136,6 +137,29 @@ def test_no_persist_keeps_nothing(yahoo, capsys) -> None:
     assert not Path("data/universe/screens").exists()
 
 
+@pytest.mark.parametrize(
+    ("quote_type", "why"),
+    [("Common Stock", None), ("EQUITY", None), ("ETF", "no share but of type etf")],
+)
+def test_what_only_alpha_vantage_knows_is_a_share_by_its_word_for_it(home, capsys, quote_type, why) -> None:
+    known = version("2026-01-10", quote_type=quote_type)
+    store().append(msgspec.structs.replace(known, source="alpha_vantage"))
+    document = told(capsys, "--symbols", "AAA", "--as-of", "2026-01-10")
+    assert document["skipped"].get("AAA") == why
+    assert passed(document) == ([] if why else ["AAA"])
+
+
+def test_figures_of_before_that_stand_in_for_an_answer_are_told(yahoo, capsys) -> None:
+    store().append(version("2026-01-10"))
+    store().append(version("2026-01-10", "BBB"))
+    yahoo.answer.on_summary = lambda asked, symbol: summary() if symbol == "AAA" else Reply(503)
+    document = told(capsys, "--symbols", "AAA,BBB")
+    assert passed(document) == ["BBB", "AAA"]
+    assert document["notes"] == [
+        "no new answer about BBB (Yahoo: out of order (503)): what was known before is used"
+    ]
+
+
 def test_what_is_fresh_is_not_asked_for_again_and_a_stopped_service_leaves_the_rest_for_later(
     yahoo, capsys
 ) -> None:
@@ -253,6 +277,21 @@ def test_prices_of_the_time_make_market_value_volume_and_spread(home, capsys) ->
     write_prices(home / "prices.csv", factor_from=41)
     again = told(capsys, "--symbols", "AAA", "--data", "prices.csv", "--as-of", on)
     assert again["passed"] == document["passed"]  # later prices change nothing
+
+
+def test_a_share_that_most_days_do_not_trade_has_its_twenty_bars_all_the_same(home, capsys) -> None:
+    sessions = write_prices(home / "prices.csv", days=110)
+    lines = (home / "prices.csv").read_text().splitlines()
+    seldom = [line for i, line in enumerate(lines[1:]) if i % 5 == 4]
+    daily = [line.replace("AAA,", "BBB,") for line in lines[1:]]
+    (home / "prices.csv").write_text("\n".join([lines[0], *seldom, *daily]) + "\n")
+    store().append(version("2026-01-02"))
+    document = told(capsys, "--symbols", "AAA", "--data", "prices.csv", "--as-of", sessions[-1])
+    (verdict,) = document["passed"]
+    wanted = [
+        round(20 + i / 100, 2) * (100_000 + i) for i in range(9, 109, 5)
+    ]  # 20 traded bars before the last
+    assert verdict["candidate"]["dollar_volume_usd"] == pytest.approx(sum(wanted) / 20)
 
 
 def test_a_share_that_no_longer_trades_has_no_price(home, capsys) -> None:
