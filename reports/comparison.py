@@ -111,7 +111,7 @@ def flat_settings(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _flatten(name: str, value: Any, into: dict[str, Any]) -> None:
-    if isinstance(value, Mapping) and value:
+    if isinstance(value, Mapping):
         for key, inner in value.items():
             _flatten(f"{name}.{key}", inner, into)
     else:
@@ -131,7 +131,7 @@ def page(folders: Sequence[RunFolder]) -> str:
     sections = [_figures(made, known), _settings(made)]
     drawn = _growth(folders, made.names)
     if drawn:
-        sections.insert(0, Section("growth", "Growth", chart("compared", 380), (charts.CURVE,)))
+        sections.insert(0, Section("curves", "Growth", chart("compared", 380), (charts.CURVE,)))
     runs = ", ".join(f"<strong>{escape(name)}</strong>" for name in made.names)
     header = (
         f'<p class="kicker">Comparison</p>\n<h1>{len(folders)} runs side by side</h1>\n'
@@ -158,10 +158,12 @@ def _figures(made: Comparison, known: Mapping[str, Any]) -> Section:
             for value, other in zip(row.values, row.differs, strict=True)
         ]
         account = f"<strong>{words(row.account)}</strong>" if row.account != before else ""
-        body.append([account, f'<span class="left">{words(title)}</span>', *cells])
+        body.append([account, words(title), *cells])
         before = row.account
     head = ["account", "figure", *map(escape, made.names)]
-    return Section("figures", "Figures", table(head, body), ("performance/metrics.csv",), long=True)
+    return Section(
+        "figures", "Figures", table(head, body, words=(1,)), ("performance/metrics.csv",), long=True
+    )
 
 
 def _settings(made: Comparison) -> Section:

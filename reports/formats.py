@@ -18,7 +18,8 @@ def figure(value: float | None, unit: str) -> str:
         return percent(value)
     if unit in ("sessions", "days", "count"):
         return f"{value:,.0f}"
-    return minus(f"{value:.2f}") + (f"{SPACE}R" if unit == "R" else "")
+    shown = round(value, 2) + 0.0  # Never -0.0
+    return minus(f"{shown:.2f}") + (f"{SPACE}R" if unit == "R" else "")
 
 
 def percent(value: float | None, *, digits: int = 1, sign: bool = False) -> str:

@@ -107,7 +107,8 @@ def told(event: Event) -> list[str]:
         values = ", ".join(f"{name} {value:.6g}" for name, value in event.measurements.items())
         return [line, *([values] if values else [])]
     if event.kind == "rejected":
-        return [f"refused {row.get('side')} {row.get('reason')}: {row.get('detail') or 'no number'}"]
+        numbers = f": {row['detail']}" if row.get("detail") else ""
+        return [f"refused {row.get('side')} {row.get('reason')}{numbers}"]
     if event.kind == "order":
         return [
             f"order {row.get('order_id')} {row.get('side')} {row.get('quantity')} {row.get('type')}"

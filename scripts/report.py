@@ -13,7 +13,7 @@ from reports.folder import RunFolder
 from reports.formats import figure
 from reports.manifest import to_json
 from scripts.assembly import UsageError
-from scripts.tables import WIDTH, console, print_line
+from scripts.tables import WIDTH, console, print_line, rejections
 
 COMPARISON = "comparison.html"
 _SHOWN_SETTINGS = 40
@@ -76,7 +76,7 @@ def print_run(folder: RunFolder, made: Comparison) -> None:
         print_line(f"\n{', '.join(listed)}, {n_open} open".strip())
     refused = manifest.get("rejections", {})
     if refused:
-        print_line("rejections: " + ", ".join(f"{name} {n:,}" for name, n in list(refused.items())[:5]))
+        print_line(rejections(refused))
     if not manifest:
         print_line("no run.json: how it was made is not known")
     elif manifest.get("interrupted"):

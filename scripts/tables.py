@@ -41,18 +41,23 @@ def print_summary(summary: Summary) -> None:
         print_line(f"- : {'; '.join(sorted(reasons))}")
 
 
-def print_counts(bars: int, counts: Mapping[str, int], rejections: Mapping[str, int], n_open: int) -> None:
+def print_counts(bars: int, counts: Mapping[str, int], refused: Mapping[str, int], n_open: int) -> None:
     """Print how much of everything there was, rejections by reason."""
     parts = [
         counted({"bars": bars, **counts}[kind], kind)
         for kind in ("bars", "signals", "orders", "fills", "trades")
     ]
     print_line(f"{', '.join(parts)}, {counted(n_open, 'positions')} open")
-    if rejections:
-        shown = [f"{name} {n:,}" for name, n in list(rejections.items())[:_SHOWN_REASONS]]
-        more = len(rejections) - _SHOWN_REASONS
-        rest = f", and {more} other reasons" if more > 0 else ""
-        print_line(f"rejections {counts['rejections']:,}: {', '.join(shown)}{rest}")
+    if refused:
+        print_line(rejections(refused))
+
+
+def rejections(refused: Mapping[str, int]) -> str:
+    """Return how many rejections there were in all, and for the most frequent reasons."""
+    shown = [f"{name} {n:,}" for name, n in list(refused.items())[:_SHOWN_REASONS]]
+    more = len(refused) - _SHOWN_REASONS
+    rest = f", and {counted(more, 'other reasons')}" if more > 0 else ""
+    return f"rejections {sum(refused.values()):,}: {', '.join(shown)}{rest}"
 
 
 def print_untraded(reasons: Mapping[str, str]) -> None:

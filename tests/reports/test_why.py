@@ -1,5 +1,7 @@
 """A symbol's life is read from the files of a run, in time order, and nothing else is."""
 
+from dataclasses import replace
+
 import pytest
 
 from engine.errors import DataError
@@ -47,6 +49,7 @@ def test_signals_are_told_with_their_measurements_and_refusals_with_their_number
     assert told(signal) == ["signal BUY 10 confidence 0.75, stop 9.2", "fast 1.5, gap 2"]
     refused = read_life(folder, "AA", {}).events[1]
     assert told(refused) == ["refused BUY below_min_notional: value 412.5 < limit 500"]
+    assert told(replace(refused, row={**refused.row, "detail": ""})) == ["refused BUY below_min_notional"]
 
 
 def test_a_trade_is_told_with_its_stop_and_why_it_ended(folder):

@@ -121,6 +121,27 @@ def test_the_comparison_is_one_page_that_loads_nothing(tmp_path, capsys):
     assert 'src="http' not in page
 
 
+def test_the_comparison_names_its_sections_and_never_says_minus_nothing(tmp_path, capsys):
+    clean = run_folder(tmp_path / "a", data={"rows": 2, "quarantined": {}})
+    other = run_folder(tmp_path / "b", sharpe=-0.001, data={"rows": 2, "quarantined": {"bad_date": 2}})
+    code, out, _ = report(clean, other, "--html", tmp_path, capsys=capsys)
+    assert code == 0
+    assert [line.strip() for line in out.splitlines() if "quarantined" in line] == [
+        "data.quarantined.bad_date: A -, B 2"
+    ]
+    page = (tmp_path / "comparison.html").read_text()
+    assert '<a href="#curves">Growth</a>' in page
+    assert "<strong>0.00</strong>" in page
+    assert "\N{MINUS SIGN}0.00" not in page
+
+
+def test_refusals_are_told_with_their_number_and_how_many_reasons_are_left_out(tmp_path, capsys):
+    refused = {f"reason_{i}": 1000 - i for i in range(6)}
+    out = report(run_folder(tmp_path / "a", rejections=refused), capsys=capsys)[1]
+    assert "rejections 5,985: reason_0 1,000, reason_1 999," in out
+    assert "and 1 other reason" in out
+
+
 def test_html_of_one_run_is_its_tear_sheet(tmp_path, capsys):
     assert report(run_folder(tmp_path / "a"), "--html", tmp_path, capsys=capsys)[0] == 0
     assert "<h1>2024-01-02 to 2024-01-03</h1>" in (tmp_path / "tearsheet.html").read_text()
