@@ -86,6 +86,7 @@ class EmaCross(KernelStrategy):
     description: ClassVar[str] = "fast EMA of the close crosses the slow one"
     Params: ClassVar[type[Any]] = EmaCrossParams
     kernel: ClassVar[Any] = ema_cross_kernel
+    trusted: ClassVar[bool] = True  # Tests hold it to its peers
 
     @property
     def warmup_bars(self) -> int:

@@ -29,6 +29,7 @@ from engine.events import SIGNAL_DTYPE, OrderType, Side, Tif, join_rows
 from engine.exits import ExitRules
 from engine.jit import entry, scalars
 from engine.slab import ActionKind, Tape, Universe
+from strategies.signal_checks import check_signals
 
 
 class SignalBuffer(NamedTuple):
@@ -111,6 +112,7 @@ class KernelStrategy(Strategy):
     conditions: ClassVar[tuple[str, ...]] = ()
     symbol_axes: ClassVar[Mapping[str, int]] = {}
     scratch: ClassVar[tuple[str, ...]] = ()  # arrays that no snapshot needs
+    trusted: ClassVar[bool] = False  # True: tests hold its kernel to what is else checked at each slab
     kernel: ClassVar[Any]
 
     def __init__(self, **parameters: Any) -> None:
@@ -143,18 +145,26 @@ class KernelStrategy(Strategy):
         parts = []
         row, n_rows = 0, len(tape.ts)
         while True:
-            first = out.count.item()
+            began, first = row, out.count.item()
             row = self._entry(tape, self._scalars, self._state, out, row)
             last = out.count.item()
             if last > first:  # Rows are never written again, so that they can be handed out as they are
                 parts.append(out.rows[first:last])
             if row == n_rows:
                 break
+            stands = row == began and len(out.rows) - first >= self._n_symbols
+            if stands or not began <= row < n_rows:
+                raise EngineError(
+                    f"strategy {self.name}: its kernel, called at row {began} of {n_rows}, returned {row};"
+                    " expected the first row that it did not process"
+                )
             out = self._out = signal_buffer(max(len(out.rows), min(2 * len(out.rows), ROWS_MAX)))
         if not parts:
             return _NO_SIGNALS
         rows = parts[0] if len(parts) == 1 else join_rows(parts)
         rows["strategy"] = index
+        if not self.trusted:
+            check_signals(rows, tape, self._n_symbols, self.name)
         return rows
 
     def on_rename(self, old: str, new: str) -> None:
@@ -279,6 +289,7 @@ class RowStrategy(Strategy):
                 self._copy(signal, out)
             except (TypeError, ValueError) as error:
                 raise EngineError(f"strategy {self.name} signalled {signal.symbol} with {error}") from None
+        check_signals(rows, tape, len(self.universe), self.name)
         return rows
 
     def _signals(self, row: Row) -> list[Signal]:
