@@ -6,7 +6,7 @@ by a table that is encoded once, floats out of bounds as null, whole numbers in 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -14,11 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import EngineError
-from engine.jit import kernel, step
+from engine.jit import entry, kernel, step
 
 _INTEGER, _FLOAT, _TEXT, _MEASUREMENTS = range(4)
 _NUMBER_BYTES = 9
 _ARRAY_BYTES = 5  # of the header of an array
+_WORD = 8
+_PLACE_MAX = 2**31 - 1  # What is seen not to be negative needs no check as an index
 
 
 class Integer(NamedTuple):
@@ -96,9 +98,11 @@ class Layout:
             key = b""
         self._program = np.array(program, np.int64)
         self._bounds = np.array(bounds, np.float64)
-        self._texts = np.frombuffer(b"".join(texts), np.uint8).copy()
+        self._texts = _words(np.frombuffer(b"".join([*texts, bytes(_WORD)]), np.uint8).copy())
         self._starts = np.cumsum([0, *map(len, texts)], dtype=np.int64)
         self._owners = np.array(owners or [(0, 0)], np.int64)
+        self._out = np.empty(0, np.uint8)  # Used again: memory that is new costs more than writing it
+        self._entry: Callable[..., int] | None = None
         self.pack(np.zeros((1, 1), np.int64), 0, 0)  # Compiled now, not when the first record is waiting
 
     def pack(self, records: NDArray[np.int64], first: int, last: int) -> bytes:
@@ -107,14 +111,25 @@ class Layout:
         records: int64[n, columns], C-contiguous; floats by their bits. Raises EngineError for a number that
         says nothing where a text is due.
         """
-        out = np.empty(_ARRAY_BYTES + (last - first) * self._bytes_max, np.uint8)
+        bytes_max = _ARRAY_BYTES + (last - first) * self._bytes_max + _WORD
+        if bytes_max > len(self._out):
+            self._out = np.empty(2 * bytes_max, np.uint8)
+            self._out_words = _words(self._out)
+        out, words = self._out, self._out_words
         floats = records.view(np.float64)
         tables = (self._program, self._bounds, self._texts, self._starts, self._owners)
-        n = pack_records(records, floats, first, last, *tables, out)
+        if self._entry is None:
+            self._entry = entry(pack_records, records, floats, first, last, *tables, out, words)
+        n = self._entry(records, floats, first, last, *tables, out, words)
         if n < 0:
             at = first - n - 1
             raise EngineError(f"record {at} holds a number that has no name: {records[at].tolist()}")
         return out[:n].tobytes()
+
+
+def _words(array: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return the eight bytes from each place on: overlapping, so that one move writes or reads eight."""
+    return np.ndarray(len(array) - _WORD + 1, np.int64, array.data, strides=(1,))
 
 
 def _map_header(n: int) -> bytes:
@@ -125,24 +140,25 @@ _encoded = msgspec.msgpack.Encoder().encode
 
 
 @kernel
-def pack_records(records, floats, first, last, program, bounds, texts, starts, owners, out):
+def pack_records(records, floats, first, last, program, bounds, texts, starts, owners, out, words):
     """Write an array of maps to `out`; return its length, or -1 - i where the i-th has an unnamed number.
 
     program: int64[F, 6], a field each: its key among the texts, column, kind, and of its texts the first, how
     many and the lowest number; of measurements the first line of `owners`, how many, and the column of the
-    owner. bounds: float64[F, 2]. texts: uint8; starts: int64[T + 1]; owners: int64[S, 2], first text, count.
+    owner. bounds: float64[F, 2]. texts: by `_words`; starts: int64[T + 1]; owners: int64[S, 2], first text,
+    count. out: uint8; words: its `_words`.
     """
     at = _put_array(out, 0, last - first)
     for i in range(first, last):
         for f in range(len(program)):
-            at = _put_text(out, at, texts, starts, program[f, 0])
+            at = _put_text(words, at, texts, starts, program[f, 0])
             column, kind = program[f, 1], program[f, 2]
             lowest, highest = bounds[f, 0], bounds[f, 1]
             if kind == _INTEGER:
                 at = _put_integer(out, at, records[i, column])
             elif kind == _FLOAT:
                 if program[f, 3] == 0 or lowest <= floats[i, column] <= highest:
-                    at = _put_bits(out, at, 0xCB, records[i, column], 8)
+                    at = _put_float(out, words, at, records[i, column])
                 else:
                     out[at] = 0xC0
                     at += 1
@@ -153,7 +169,7 @@ def pack_records(records, floats, first, last, program, bounds, texts, starts, o
                 place += program[f, 3]
                 if starts[place] == starts[place + 1]:
                     return -1 - (i - first)
-                at = _put_text(out, at, texts, starts, place)
+                at = _put_text(words, at, texts, starts, place)
             else:
                 owner = records[i, program[f, 5]]
                 if owner < 0 or owner >= program[f, 4]:
@@ -164,19 +180,32 @@ def pack_records(records, floats, first, last, program, bounds, texts, starts, o
                 n = 0
                 for k in range(n_names):
                     if lowest <= floats[i, column + k] <= highest:
-                        at = _put_text(out, at, texts, starts, text + k)
-                        at = _put_bits(out, at, 0xCB, records[i, column + k], 8)
+                        at = _put_text(words, at, texts, starts, text + k)
+                        at = _put_float(out, words, at, records[i, column + k])
                         n += 1
                 out[header] = 0x80 | n
     return at
 
 
 @step
-def _put_text(out, at, texts, starts, place):
-    for k in range(starts[place], starts[place + 1]):
-        out[at] = texts[k]
-        at += 1
-    return at
+def _put_text(words, at, texts, starts, place):
+    """Write a text by eights: the bytes behind its end are written again by what follows, or are none's."""
+    first, to = starts[place] & _PLACE_MAX, at & _PLACE_MAX
+    n = starts[place + 1] - first
+    for k in range(0, n, _WORD):
+        words[to + k] = texts[first + k]
+    return to + n
+
+
+@step
+def _put_float(out, words, at, bits):
+    """Write the eight bytes of a float, highest first."""
+    to = at & _PLACE_MAX
+    out[to] = 0xCB
+    bits = ((bits >> 8) & 0x00FF00FF00FF00FF) | ((bits & 0x00FF00FF00FF00FF) << 8)
+    bits = ((bits >> 16) & 0x0000FFFF0000FFFF) | ((bits & 0x0000FFFF0000FFFF) << 16)
+    words[to + 1] = ((bits >> 32) & 0xFFFFFFFF) | (bits << 32)
+    return to + 1 + _WORD
 
 
 @step

@@ -32,6 +32,8 @@ from engine.events import (
     Tif,
     join_rows,
 )
+from engine.held import COST, MARK, QUANTITY, STOP, STRATEGY, SYMBOL
+from engine.jit import entered, kernel
 from engine.packing import Float, Integer, Kind, Layout, Measurements, Text
 from engine.slab import Bars, Universe
 from monitors.alerts import Transition
@@ -41,12 +43,13 @@ from monitors.bodies import (
     SYMBOL_LENGTH,
     TEXT_LENGTH,
     VOLUME_MAX,
-    Account,
     Alert,
 )
-from monitors.view import NO_POSITIONS, Positions
+from monitors.view import NO_POSITIONS, Positions, Texts
 from monitors.wire import PACKET_MESSAGES, encode
 from reports.recorder import BLEND, blend_measurements
+
+Prices = NDArray[np.float64]  # [1, N]
 
 
 class Batch(NamedTuple):
@@ -85,15 +88,22 @@ class Encoder:
             *(strategy.measurements for strategy in strategies),
             blend_measurements(strategies),  # type: ignore[arg-type]
         )
-        self._symbol_of = {symbol: i for i, symbol in enumerate(universe.symbols)}
-        self._strategy_of = {name: i for i, name in enumerate(names)}
+        self._symbols, self._strategies = universe.symbols, names
+        sane(_NO_BARS)  # Compiled now, not when the first row is waiting
         texts = {"symbol": universe.symbols, "strategy": names[:-1], "account": self._accounts}
         self._signals = Layout(_fields(SIGNAL_DTYPE, _SIGNAL, texts, measurements), {"family": "signal"})
         self._orders = Layout(_fields(ORDER_DTYPE, _ORDER, texts), {"family": "order"})
         self._fills = Layout(_fields(FILL_DTYPE, _FILL, texts), {"family": "fill"})
+        self._money = np.empty((len(self._accounts), 4), np.int64)
+        self._money[:, 0] = np.arange(len(self._accounts))
+        self._account_layout = Layout({
+            "name": Text(0, self._accounts), "cash_micro": Integer(1), "gross_micro": Integer(2),
+            "equity_micro": Integer(3),
+        })  # fmt: skip
         self._positions = Layout({
-            "symbol": Text(0, universe.symbols), "strategy": Text(1, names), "quantity": Float(2),
-            "cost_usd": Float(3, NUMBER), "mark_usd": Float(4, PRICE), "stop_usd": Float(5, PRICE),
+            "symbol": Text(SYMBOL, universe.symbols), "strategy": Text(STRATEGY, names),
+            "quantity": Float(QUANTITY), "cost_usd": Float(COST, NUMBER), "mark_usd": Float(MARK, PRICE),
+            "stop_usd": Float(STOP, PRICE),
         })  # fmt: skip
 
     def batches(
@@ -136,20 +146,21 @@ class Encoder:
 
     def _equity(self, event: Equity, positions: Positions) -> bytes:
         """Return the book at the last row of the event, as an encoded array of one body."""
-        columns = (column[-1].tolist() for column in (event.cash, event.gross, event.equity))
-        accounts = [
-            Account(name=name, cash_micro=cash, gross_micro=gross, equity_micro=equity)
-            for name, cash, gross, equity in zip(self._accounts, *columns, strict=True)
-        ]
-        held = np.empty((len(positions), 6), np.float64)
-        numbers = held.view(np.int64)
-        numbers[:, 0] = list(map(self._symbol_of.__getitem__, positions.symbol))
-        numbers[:, 1] = list(map(self._strategy_of.__getitem__, positions.strategy))
-        held[:, 2], held[:, 3] = positions.quantity, positions.cost_usd
-        held[:, 4], held[:, 5] = positions.mark_usd, np.where(positions.has_stop, positions.stop_usd, np.nan)
+        self._money[:, 1:] = event.marks[-1]
+        numbers = positions.numbers
+        if not self._are_known(positions):
+            numbers = numbers.copy()
+            numbers[:, SYMBOL] = _renumbered(positions.symbol, self._symbols)
+            numbers[:, STRATEGY] = _renumbered(positions.strategy, self._strategies)
         return (
-            _EQUITY + encode(accounts) + _EQUITY_POSITIONS + self._positions.pack(numbers, 0, len(positions))
-        )
+            _EQUITY + self._account_layout.pack(self._money, 0, len(self._money))
+            + _EQUITY_POSITIONS + self._positions.pack(numbers, 0, len(numbers))
+        )  # fmt: skip
+
+    def _are_known(self, positions: Positions) -> bool:
+        """Whether positions have the numbers that symbols and strategies have here."""
+        strategies = positions.strategy.table
+        return positions.symbol.table is self._symbols and self._strategies[: len(strategies)] == strategies
 
 
 class BarEncoder:
@@ -192,18 +203,41 @@ def alert(transition: Transition) -> Alert:
 
 
 def sane(bars: Bars) -> NDArray[np.bool_]:
-    """Return which cells of one row are published: bool[N]. Comparisons with NaN are False."""
-    open_, high, low, close = bars.open[0], bars.high[0], bars.low[0], bars.close[0]
-    volume = bars.volume[0]
-    cells: NDArray[np.bool_] = (
-        (low > 0.0)
-        & (high <= PRICE_MAX)
-        & (np.minimum(open_, close) >= low)
-        & (np.maximum(open_, close) <= high)
-        & (volume >= 0.0)
-        & (volume <= VOLUME_MAX)
-    )
+    """Return which cells of one row are published: bool[N]."""
+    cells = np.empty(bars.n_symbols, np.bool_)
+    prices = (bars.open, bars.high, bars.low, bars.close)
+    _find_sane(*prices, bars.volume, PRICE_MAX, VOLUME_MAX, cells)
     return cells
+
+
+@kernel
+def sane_kernel(
+    open_: Prices, high: Prices, low: Prices, close: Prices, volume: Prices, price_max: float,
+    volume_max: float, cells: NDArray[np.bool_],
+) -> None:  # fmt: skip
+    """Write which cells of row 0 are published. Comparisons with NaN are False."""
+    for s in range(len(cells)):
+        o, h, lo, c, v = open_[0, s], high[0, s], low[0, s], close[0, s], volume[0, s]
+        cells[s] = (
+            (lo > 0.0)
+            & (h <= price_max)
+            & (o >= lo)
+            & (c >= lo)
+            & (o <= h)
+            & (c <= h)
+            & (v >= 0.0)
+            & (v <= volume_max)
+        )
+
+
+_find_sane = entered(sane_kernel)
+_NO_BARS = Bars(np.zeros(1, np.int64), *np.empty((5, 1, 0)))
+
+
+def _renumbered(texts: Texts, table: Sequence[str]) -> list[int]:
+    """Return the numbers of texts in another table."""
+    number_of = {text: i for i, text in enumerate(table)}
+    return [number_of[text] for text in texts]
 
 
 def _split(family: str, layout: Layout, parts: Sequence[NDArray[np.void]], ts_ns: int) -> Iterator[Batch]:

@@ -7,14 +7,13 @@ size: it makes no room for a long one.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from math import nan
 
 from config.settings import Monitoring, RiskManagement
 from engine.errors import ConfigError
 from monitors.alerts import Contribution, Reading, Subject
-from monitors.view import MICRO, PortfolioView
+from monitors.view import MICRO, PortfolioView, Texts
 
 OTHER = "other"
 POSITIONS_SHOWN = 10
@@ -36,23 +35,23 @@ def sector_readings(
     limits = risk.sector_limits
     if limits is None:
         return
-    values_micro = view.positions.values_micro
-    totals = _totals(view.positions.sector, values_micro)
-    for sector in sorted(totals):
+    sectors = view.positions.sector
+    totals = view.positions.weighed.by_sector.tolist()
+    for sector, number in sorted((sectors.table[number], number) for number in set(sectors.numbers.tolist())):
         limit = limits.get(sector, limits[OTHER])
         if limit is None:
             continue
-        of_equity = share(totals[sector], view.equity_micro)
+        of_equity = share(totals[number], view.equity_micro)
         if of_equity <= limit - monitoring.sector_clear and ("sector", sector) not in watched:
             continue
-        invested = sum(map(abs, values_micro))
-        of_invested = f"{totals[sector] / invested:.1%}" if invested > 0 else "an unknown share"
+        invested = sum(map(abs, view.positions.values_micro))
+        of_invested = f"{totals[number] / invested:.1%}" if invested > 0 else "an unknown share"
         yield Reading(
             "sector", sector, of_equity, (limit,), ("warning",),
             clear_gap=monitoring.sector_clear,
             inclusive=False,
             detail=f"{of_invested} of what is invested",
-            positions=_largest(view, view.positions.sector, sector),
+            positions=_largest(view, sectors, number),
         )  # fmt: skip
 
 
@@ -66,17 +65,25 @@ def name_readings(
         return
     severities, levels = zip(*steps, strict=True)
     clear = levels[0] - monitoring.single_name_clear
-    totals = _totals(view.positions.symbol, view.positions.values_micro)
     equity_micro = float(view.equity_micro or 0)
     whole = equity_micro if equity_micro > 0.0 else nan
-    heavy = {symbol for symbol, total in totals.items() if not total / whole <= clear}
-    heavy.update(symbol for rule, symbol in watched if rule == "single_name" and symbol in totals)
-    for symbol in sorted(heavy):
+    symbols = view.positions.symbol
+    weighed = view.positions.weighed
+    open_ones = {symbol for rule, symbol in watched if rule == "single_name"}
+    if weighed.largest / whole <= clear and not open_ones:
+        return
+    shares = weighed.by_symbol / whole
+    heavy = {
+        number
+        for number in symbols.numbers.tolist()
+        if not shares[number] <= clear or symbols.table[number] in open_ones
+    }
+    for symbol, number in sorted((symbols.table[number], number) for number in heavy):
         yield Reading(
-            "single_name", symbol, totals[symbol] / whole, levels, severities,
+            "single_name", symbol, shares[number].item(), levels, severities,
             clear_gap=monitoring.single_name_clear,
             inclusive=False,
-            positions=_largest(view, view.positions.symbol, symbol),
+            positions=_largest(view, symbols, number),
         )  # fmt: skip
 
 
@@ -85,17 +92,10 @@ def share(value_micro: float, equity_micro: int | None) -> float:
     return value_micro / equity_micro if equity_micro is not None and equity_micro > 0 else nan
 
 
-def _totals(names: Sequence[str], values_micro: Sequence[float]) -> dict[str, float]:
-    totals: dict[str, float] = defaultdict(float)
-    for name, value in zip(names, values_micro, strict=True):
-        totals[name] += abs(value)
-    return totals
-
-
-def _largest(view: PortfolioView, names: Sequence[str], name: str) -> tuple[Contribution, ...]:
-    """Return the largest of the positions that have that one of `names`; those of unknown value first."""
+def _largest(view: PortfolioView, names: Texts, number: int) -> tuple[Contribution, ...]:
+    """Return the largest of the positions under one of the names; those of unknown value first."""
     positions = view.positions
-    columns = zip(names, positions.values_micro, positions.symbol, strict=True)
-    held = [(value, symbol) for its_name, value, symbol in columns if its_name == name]
+    columns = zip(names.numbers.tolist(), positions.values_micro, positions.symbol, strict=True)
+    held = [(value, symbol) for its_number, value, symbol in columns if its_number == number]
     held.sort(key=lambda pair: (pair[0] == pair[0], -abs(pair[0]), pair[1]))
     return tuple(Contribution(symbol, value / MICRO) for value, symbol in held[:POSITIONS_SHOWN])

@@ -13,7 +13,6 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
-import numpy as np
 
 from engine import snapshot
 from engine.errors import ConfigError, EngineError
@@ -276,11 +275,7 @@ class LiveCore:
     def _view(self, readings: Readings) -> PortfolioView:
         loop, book, _ = self.machine
         sessions, symbols = self._sessions, loop.universe.symbols
-        expected = sessions.expected()
-        missing: tuple[str, ...] = ()
-        if sessions.complete:
-            (absent,) = (expected & (sessions.missed() > 0)).nonzero()
-            missing = tuple(map(symbols.__getitem__, absent.tolist()))
+        n_expected, missing = sessions.missing()
         cash, equity = book.money_micro()
         positions, profits_micro = book.holdings(sessions)
         return PortfolioView(
@@ -294,8 +289,8 @@ class LiveCore:
             flow_micro=book.flow_micro(),
             profits_micro=profits_micro,
             accounts=book.account_states(),
-            n_expected=int(np.count_nonzero(expected)) if sessions.complete else 0,
-            missing=missing,
+            n_expected=n_expected,
+            missing=tuple([symbols[s] for s in missing]),
             benchmark=loop.universe.benchmark,
             benchmark_present=sessions.benchmark_present or not sessions.complete,
             regime=_regime(loop.market_bits),

@@ -27,7 +27,7 @@ def stale_name_readings(
     severities, levels = zip(*steps, strict=True)
     held = view.positions
     open_ones = {symbol for rule, symbol in watched if rule == "stale_name"}
-    if not open_ones and not held.missed_sessions.any():
+    if not (open_ones or held.weighed.n_without_bar):
         return
     missed = dict(zip(held.symbol, held.missed_sessions.tolist(), strict=True))
     stale = {symbol for symbol, sessions in missed.items() if sessions > 0 or symbol in open_ones}

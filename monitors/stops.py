@@ -22,9 +22,12 @@ def unfilled_stop_readings(view: PortfolioView, watched: Collection[Subject]) ->
     there was too little volume, or nobody sells for this portfolio. Of a short position the stop is above.
     """
     held = view.positions
+    is_watched = any(rule == "stop_unfilled" for rule, _ in watched)
+    if not (is_watched or held.weighed.n_at_stop):
+        return
     side = np.copysign(1.0, held.quantity)
     reached = held.has_stop & ~(side * held.mark_usd > side * held.stop_usd)
-    if any(rule == "stop_unfilled" for rule, _ in watched):
+    if is_watched:
         reached = held.has_stop  # One that is above its stop again may be among them
     for i in np.flatnonzero(reached).tolist():
         symbol, strategy = held.symbol[i], held.strategy[i]
@@ -58,7 +61,8 @@ def reconciliation_readings(view: PortfolioView, monitoring: Monitoring) -> Iter
     """Yield how far the ledger's equity is from cash and positions valued anew, in basis points of it."""
     if monitoring.reconciliation_bps is None:
         return
-    counted = view.cash_micro + sum(view.positions.values_micro)
+    held = view.positions
+    counted = view.cash_micro + (held.weighed.value if len(held) else 0)  # Cash alone may be beyond a float
     if view.equity_micro is None:
         off, detail = nan, "equity is unknown"
     elif counted == view.equity_micro:

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from engine.desk import MICRO
 from engine.errors import DataError
 from engine.events import Equity, Reason
+from engine.held import VALUE_MICRO_MAX
 from engine.slab import ActionKind, Bars, Tape, Universe
 from feeds.symbols import SymbolIndex
-from monitors.book import Sessions
+from monitors.book import Sessions, compiled_weigh
 from monitors.positions_file import CASH, Held
-from monitors.view import VALUE_MICRO_MAX, Account, Positions
+from monitors.view import Account, Positions, Texts
 from risk.sectors import sector_key
 
 ACCOUNT = "watched"
@@ -118,12 +119,14 @@ class WatchedDesk:
 
     def holdings(self, sessions: Sessions) -> tuple[Positions, Mapping[str, int]]:
         """Return what is held, by symbol, and what each has earned."""
-        held = sorted(np.flatnonzero(self._shares).tolist(), key=self._symbols.__getitem__)
-        positions = Positions(
-            [self._symbols[s] for s in held], [""] * len(held), [self._sectors[s] for s in held],
-            self._shares[held], self._cost_usd[held], self._mark[held],
-            np.full(len(held), np.nan), np.zeros(len(held), np.bool_),
-            sessions.missed()[held], sessions.last_ts_ns[held],
+        by_name = sorted(np.flatnonzero(self._shares).tolist(), key=self._symbols.__getitem__)
+        held, n = np.array(by_name, np.int64), len(by_name)
+        positions = Positions.of_columns(
+            Texts(self._symbols, held), Texts(("",), np.zeros(n, np.int64)),
+            Texts.of([self._sectors[s] for s in by_name]), self._shares[held], self._cost_usd[held],
+            self._mark[held],
+            np.full(n, np.nan), np.zeros(n, np.bool_),
+            sessions.missed()[held], sessions.last_ts_ns[held], compiled_weigh,
         )  # fmt: skip
         return positions, self.profits_micro()
 

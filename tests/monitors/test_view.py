@@ -4,7 +4,8 @@ import math
 
 import numpy as np
 
-from monitors.view import NO_POSITIONS, Position, Positions, Profits
+from monitors.book import compiled_weigh
+from monitors.view import MICRO, NO_POSITIONS, Positions, Profits
 from tests.monitors.views import position
 
 
@@ -43,7 +44,7 @@ def test_a_value_is_whole_micro_dollars_and_unknown_where_no_ledger_could_hold_i
 
 
 def test_profits_read_like_a_dictionary():
-    profits = Profits(("A", "X", "B"), np.array([0, 2]), np.array([5, -7]))
+    profits = Profits(("A", "X", "B"), np.array([True, False, True]), np.array([5, 0, -7]))
     assert dict(profits) == {"A": 5, "B": -7}
     assert dict(profits.items()) == {"A": 5, "B": -7}
     assert profits["B"] == -7
@@ -51,6 +52,29 @@ def test_profits_read_like_a_dictionary():
     assert all(type(amount) is int for amount in profits.values())
 
 
-def test_the_fields_of_the_columns_are_those_of_a_position():
-    columns = set(Positions.__dataclass_fields__)
-    assert columns == {*Position._fields, "has_stop"}
+def test_what_positions_come_to_is_the_sum_of_their_lots_compiled_or_not():
+    lots = [
+        position("A", 5.0, sector="energy", stop_usd=0.04),
+        position("B", 7.0, missed_sessions=1),
+        position("A", 2.5, strategy="trend", stop_usd=0.025),  # At its stop
+        position("C", -3.0, quantity=-100.0, mark_usd=0.03, stop_usd=0.02),  # Above that of a short one
+    ]
+    plain = Positions.of(lots)
+    compiled = Positions(
+        plain.numbers, plain.symbol.table, plain.strategy.table, plain.sector.table, compiled_weigh
+    )
+    for held in (plain, compiled):
+        weighed = held.weighed
+        assert held.symbol.table == ("A", "B", "C")
+        assert (weighed.by_symbol / MICRO).tolist() == [7.5, 7.0, 3.0]
+        assert held.sector.table == ("energy", "biotech")
+        assert (weighed.by_sector / MICRO).tolist() == [5.0, 12.5]
+        assert weighed.value == sum(held.values_micro) == 11.5 * MICRO
+        assert weighed[3:] == (7.5 * MICRO, 2, 1)
+
+
+def test_a_value_that_is_not_known_is_the_largest():
+    unknown = Positions.of([position("A"), position("B", mark_usd=math.nan), position("C", 9e6)])
+    assert math.isnan(unknown.weighed.largest)
+    assert math.isnan(unknown.weighed.value)
+    assert NO_POSITIONS.weighed.largest == 0.0
