@@ -5,13 +5,15 @@ footer), the S&P 500 list with its GICS columns, and any CSV with a column `symb
 
 1. A row is a company or is left out with a reason; none is dropped without one.
 2. A fund also holds what no index has: cash, futures, and what remains of companies that are gone (rights,
-   escrows, shares without market or price). Those are left out.
+   escrows, shares without market or price). Those are left out, and an export without the columns that tell
+   them is refused.
 """
 
 from __future__ import annotations
 
 import csv
 import datetime as dt
+import io
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -30,6 +32,7 @@ _NAMES = {
     "asset_class": ("assetclass",),
     "price": ("price",),
 }
+_OF_EXPORTS = {"asset_class": "Asset Class", "price": "Price", "exchange": "Exchange"}
 _PREAMBLE_ROWS_MAX = 50
 _BLANK = ("", "-", "undefined", "none", "nan", "n/a")
 _SYMBOL = re.compile(r"[A-Z][A-Z0-9]{0,5}([./ -][A-Z]{1,2})?$")
@@ -99,7 +102,7 @@ def parse_holdings(content: bytes, file: str) -> Holdings:
         raise DataError(f"{file}: not CSV in UTF-8 ({error})") from None
     if text.lstrip()[:1] == "<":
         raise DataError(f"{file}: a web page, expected CSV; has the address of the list changed?")
-    reader = csv.reader(text.splitlines(keepends=True), strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)  # Names hold what str.splitlines parts
     try:
         return _collect(reader, file)
     except csv.Error as error:
@@ -107,8 +110,11 @@ def parse_holdings(content: bytes, file: str) -> Holdings:
 
 
 def _collect(reader: Any, file: str) -> Holdings:
-    preamble, columns = _header(reader, file)
+    preamble, n_cells, columns = _header(reader, file)
     title, as_of = _about(preamble, file)
+    untold = [column for name, column in _OF_EXPORTS.items() if name not in columns]
+    if as_of is not None and untold:
+        raise DataError(f"{file}: an export without the column {untold[0]}; has it been renamed?")
     companies: dict[str, Company] = {}
     left_out: list[LeftOut] = []
     cut_short = "" if as_of is None else "there is no footer below the table"
@@ -133,6 +139,8 @@ def _collect(reader: Any, file: str) -> Holdings:
             left_out.append(LeftOut(line, cell["symbol"], cell.get("name", ""), fault))
             continue
         cut_short = cut_short if as_of is not None else ""  # A whole line follows: that one was merely bad
+        if as_of is None and len(row) < n_cells:  # Whole as far as it is read; it may be the last
+            cut_short = f"line {line} has {len(row)} cells, expected {n_cells}"
         texts = (_text(cell.get(name, "")) for name in Company._fields[1:])
         companies[symbol] = Company(symbol, *texts)
     if not companies:
@@ -140,8 +148,8 @@ def _collect(reader: Any, file: str) -> Holdings:
     return Holdings(title, as_of, tuple(companies.values()), tuple(left_out), cut_short, frozenset(columns))
 
 
-def _header(reader: Iterable[list[str]], file: str) -> tuple[list[list[str]], dict[str, int]]:
-    """Return what comes before the header line, and the header's column numbers."""
+def _header(reader: Iterable[list[str]], file: str) -> tuple[list[list[str]], int, dict[str, int]]:
+    """Return what comes before the header line, the cells of the header, and the numbers of known columns."""
     preamble: list[list[str]] = []
     for row in reader:
         names = ["".join(c for c in cell.lower() if c.isalnum()) for cell in row]
@@ -152,7 +160,7 @@ def _header(reader: Iterable[list[str]], file: str) -> tuple[list[list[str]], di
             if variant in names
         }
         if "symbol" in columns:
-            return preamble, columns
+            return preamble, len(row), columns
         preamble.append(row)
         if len(preamble) > _PREAMBLE_ROWS_MAX:
             break
@@ -168,7 +176,7 @@ def _about(preamble: list[list[str]], file: str) -> tuple[str, dt.date | None]:
                     as_of = dt.datetime.strptime(row[1].strip(), pattern).date()  # noqa: DTZ007 - a date
                 except ValueError:
                     continue
-                return preamble[0][0].strip(), as_of
+                return next(first[0].strip() for first in preamble if first and first[0].strip()), as_of
             raise DataError(f"{file}: holdings as of {row[1]!r}, expected a date such as May 13, 2025")
     return "", None
 

@@ -71,7 +71,8 @@ def leaders(
     from universe.scores import rows_needed, score
 
     index = membership.index
-    feed, members = _prices(membership, data, settings, split_benchmark(benchmark))
+    compared = split_benchmark(benchmark)
+    feed, members = _prices(membership, data, settings, compared)
     strategies = build_strategies((), (), (), settings.strategy_weights)
     weights = normalised_weights(strategies, settings.strategy_weights)
     load_facts(BacktestRequest(), settings, feed.universe, strategies)
@@ -79,8 +80,9 @@ def leaders(
     bars = feed.rows(feed.n_rows - n, feed.n_rows)
     close = bars.benchmark[:, 0] if benchmark else _column(data, settings, index.fund, bars.ts)
     scores = score(feed.universe, bars, strategies, weights)
+    baseline = compared[1].upper() if compared else index.fund
     found = board(
-        feed.universe.symbols, feed.days[-n:], bars, Timeframe(timeframe), limit=limit, baseline=index.fund,
+        feed.universe.symbols, feed.days[-n:], bars, Timeframe(timeframe), limit=limit, baseline=baseline,
         baseline_close=close, about={c: (x.name, x.sector) for c, x in _named(feed, members).items()},
         scores=scores.strategies, final=scores.final, missing=len(members) - len(feed.universe),
     )  # fmt: skip

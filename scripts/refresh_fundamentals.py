@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from config import load_settings
 from engine.counted import counted
+from engine.errors import MissingPackage
 from scripts.arguments import split_names
 from scripts.assembly import UsageError
 from scripts.console import FAILURE, note
@@ -94,8 +95,11 @@ async def open_refresher(
     from feeds.provider import FundamentalsProvider
     from feeds.rate_limit import DayCount, RateLimit
     from feeds.retry import Patience
-    from feeds.yahoo_fundamentals import YahooFundamentals
 
+    try:
+        from feeds.yahoo_fundamentals import YahooFundamentals
+    except ImportError:
+        raise MissingPackage("fundamentals of Yahoo need yfinance: pip install yfinance") from None
     asked, storage = settings.data_sources, settings.storage
     patience = Patience(asked.retries + 1, asked.backoff_seconds, asked.backoff_seconds_max)
     days = settings.fundamentals.cache_ttl_days

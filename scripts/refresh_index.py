@@ -84,7 +84,9 @@ def download(url: str, service: str, sources: DataSources) -> bytes:
     async def ask() -> bytes:
         base = f"{parts.scheme}://{parts.netloc}"
         async with Http(service, base, limit, patience=patience, timeout_s=sources.timeout_seconds) as http:
-            return await http.get(parts.path, bytes, params=dict(parse_qsl(parts.query)))
+            return await http.get(
+                parts.path, bytes, params=dict(parse_qsl(parts.query, keep_blank_values=True))
+            )
 
     return run_interruptible(ask())
 

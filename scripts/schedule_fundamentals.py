@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from config import load_settings
 from engine.counted import counted
-from engine.errors import ConfigError, DataError, SmallcapError
+from engine.errors import ConfigError, DataError, MissingPackage, SmallcapError
 from scripts.console import FAILURE, note, report_error
 from scripts.entry import INTERRUPTED
 from scripts.interrupts import run_interruptible
@@ -83,8 +83,10 @@ def run_schedule(
             return INTERRUPTED
         tell(done)
         return FAILURE if done.path is None else 0
-    from universe.schedule import WallClock
-
+    try:
+        from universe.schedule import WallClock
+    except ImportError:
+        raise MissingPackage("the schedule needs apscheduler: pip install apscheduler") from None
     try:
         run_interruptible(_loop(WallClock(plan), cycle, tell))
     except KeyboardInterrupt:

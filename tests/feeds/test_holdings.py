@@ -71,6 +71,29 @@ def test_an_export_that_was_cut_off_is_whole_refused_or_known_to_be_cut(length: 
         assert len(held.companies) + len(held.left_out) == 10
 
 
+@pytest.mark.parametrize("before", ["\n", "\r\n\r\n", " \n", ",,\n"])
+def test_blank_lines_above_an_export_change_nothing(before: str) -> None:
+    moved = parse_holdings((before + EXPORT.removeprefix("\ufeff")).encode(), "iwm.csv")
+    held = parse_holdings(EXPORT.encode(), "iwm.csv")
+    assert (moved.title, moved.as_of, moved.companies) == (held.title, held.as_of, held.companies)
+
+
+@pytest.mark.parametrize("column", ["Asset Class", "Price", "Exchange"])
+def test_an_export_that_no_longer_tells_cash_from_shares_is_refused(column: str) -> None:
+    renamed = EXPORT.replace(f"{column},", "Kind,", 1).replace(f",{column}\n", ",Kind\n", 1)
+    with pytest.raises(
+        DataError, match=f"iwm.csv: an export without the column {column}; has it been renamed"
+    ):
+        parse_holdings(renamed.encode(), "iwm.csv")
+
+
+@pytest.mark.parametrize("odd", ["\u2028", "\x85", "\x0b", "\x0c", "\x1c"])
+def test_a_name_may_hold_what_only_looks_like_the_end_of_a_line(odd: str) -> None:
+    held = parse_holdings(f"symbol,name,sector\nAAA,Triple{odd}A,Energy\nBBB,b,Energy\n".encode(), "list.csv")
+    assert [c.symbol for c in held.companies] == ["AAA", "BBB"]
+    assert held.left_out == ()
+
+
 def test_rows_with_an_undefined_symbol_are_reported() -> None:
     held = parse_holdings(b"symbol,name,sector\nundefined,Alight Inc.,Technology\nLAC,Lithium,\n", "seed.csv")
     assert held.companies == (Company("LAC", "Lithium"),)
@@ -88,6 +111,13 @@ def test_a_short_last_line_is_a_cut_and_a_short_line_between_is_a_bad_row() -> N
     between = parse_holdings(b"symbol,sector\nA,x\nB\nC,y\n", "list.csv")
     assert between.cut_short == ""
     assert [row.why for row in between.left_out] == ["the line is cut short"]
+
+
+def test_a_last_line_that_lacks_cells_nobody_reads_is_kept_and_known_to_be_cut() -> None:
+    held = parse_holdings(b"symbol,sector,founded\nA,x,1900\nB,y", "list.csv")
+    assert ([c.symbol for c in held.companies], held.left_out) == (["A", "B"], ())
+    assert held.cut_short == "line 3 has 2 cells, expected 3"
+    assert parse_holdings(b"symbol,sector,founded\nB,y\nA,x,1900\n", "list.csv").cut_short == ""
 
 
 @pytest.mark.parametrize(

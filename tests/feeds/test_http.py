@@ -1,6 +1,7 @@
 """Requests to a service that fails in every way, over a real socket."""
 
 import asyncio
+import gzip
 import logging
 import traceback
 from collections.abc import Iterator
@@ -62,6 +63,16 @@ async def failure(server: FaultyServer, **options: Any) -> ProviderError:
     return caught.value
 
 
+PACKED = gzip.compress(b"symbol,name\n" * 1_000)
+
+
+@pytest.mark.parametrize("packing", ["gzip", "GZIP", "x-gzip"])
+async def test_a_packed_answer_comes_through_whole(server: FaultyServer, packing: str) -> None:
+    server.answer = lambda asked: Reply(200, PACKED, {"Content-Encoding": packing})
+    assert await get(server) == gzip.decompress(PACKED)
+    assert server.asked[0].headers["Accept-Encoding"] == "gzip"
+
+
 async def test_an_answer_comes_through_and_the_key_goes_out(server: FaultyServer) -> None:
     server.answer = lambda asked: of({"a": 1})
     assert await get(server) == b'{"a": 1}'
@@ -81,6 +92,19 @@ async def test_an_answer_comes_through_and_the_key_goes_out(server: FaultyServer
         (Reply(500), Failure.UNAVAILABLE, 3, "out of order (500)"),
         (Reply(503), Failure.UNAVAILABLE, 3, "out of order (503)"),
         (Reply(200, b"[1,", announced=100), Failure.UNAVAILABLE, 3, "the connection was cut"),
+        (
+            Reply(200, PACKED[:-9], {"Content-Encoding": "gzip"}),
+            Failure.UNAVAILABLE,
+            3,
+            "the connection was cut",
+        ),
+        (
+            Reply(200, b"[1]", {"Content-Encoding": "gzip"}),
+            Failure.MALFORMED,
+            3,
+            "an answer that cannot be unpacked",
+        ),
+        (Reply(200, PACKED, {"Content-Encoding": "br"}), Failure.MALFORMED, 3, "an answer packed as br"),
     ],
 )
 async def test_a_status_says_what_is_wrong_and_whether_to_ask_again(
@@ -147,8 +171,6 @@ async def test_one_deadline_covers_silence_and_a_slow_drip(server: FaultyServer,
 
 @pytest.mark.parametrize("packed", [False, True])
 async def test_a_body_without_end_is_not_read_on(server: FaultyServer, packed: bool) -> None:
-    import gzip
-
     megabyte = b"x" * 1_000_000
     big = Reply(200, megabyte, repeat=100)
     if packed:

@@ -10,11 +10,11 @@ from tests.feeds.price_files import market_data, write
 
 HOLDINGS = [
     "\ufeffiShares Russell 2000 ETF", 'Fund Holdings as of,"May 13, 2025"', "\xa0",
-    "Ticker,Name,Sector,Asset Class,Weight (%),Exchange",
-    '"SFM","SPROUTS","Consumer Staples","Equity","0.64","NASDAQ"',
-    '"MOGA","MOOG INC CLASS A","Industrials","Equity","0.2","NYSE"',
-    '"XTSLA","BLK CSH FND","Cash and/or Derivatives","Money Market","0.1","-"',
-    '"-","ESCROW","Health Care","Equity","0.1","-"', "\xa0", '"The content contained herein is owned',
+    "Ticker,Name,Sector,Asset Class,Price,Exchange",
+    '"SFM","SPROUTS","Consumer Staples","Equity","158.47","NASDAQ"',
+    '"MOGA","MOOG INC CLASS A","Industrials","Equity","180.00","NYSE"',
+    '"XTSLA","BLK CSH FND","Cash and/or Derivatives","Money Market","1.00","-"',
+    '"-","ESCROW","Health Care","Equity","0.00","-"', "\xa0", '"The content contained herein is owned',
     'by BlackRock"',
 ]  # fmt: skip
 

@@ -64,6 +64,15 @@ def test_members_of_the_day_are_ranked_by_their_change_over_the_fund(capsys) -> 
     assert fell == sorted((s for s in rows if change[s] < 0), key=lambda s: change[s])
 
 
+def test_another_benchmark_goes_by_its_own_name(capsys) -> None:
+    keep("2020-12-01", "AAAA", "BBBB")
+    found = told(capsys, "--timeframe", "week", "--benchmark", "prices.csv:bbbb")
+    change = closes("BBBB")[weekdays(N_DAYS)[-1]] / closes("BBBB")[weekdays(N_DAYS)[-6]] - 1
+    assert (found["baseline"], found["baseline_change"]) == ("BBBB", pytest.approx(change, rel=1e-12))
+    assert run(["momentum", "russell", "--data", "prices.csv", "--benchmark", "prices.csv:BBBB"]) == 0
+    assert "2 names, BBBB " in capsys.readouterr().out
+
+
 def test_the_newest_signals_are_those_that_a_backtest_gives(capsys) -> None:
     keep("2020-12-01", "AAAA", "BBBB", "CCCC")
     found = told(capsys)

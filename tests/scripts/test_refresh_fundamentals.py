@@ -145,6 +145,17 @@ def test_a_base_url_that_may_not_be_asked_is_a_setting_to_fix(
     assert "must begin with https://" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["refresh-fundamentals", "scan"])
+def test_without_yfinance_its_install_command_is_named(
+    yahoo: FaultyServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.delitem(sys.modules, "feeds.yahoo_fundamentals", raising=False)
+    monkeypatch.delitem(sys.modules, "feeds.yahoo_session", raising=False)
+    monkeypatch.setitem(sys.modules, "yfinance.data", None)  # importing it fails
+    assert run([command, "--symbols", "AAA"]) == 69
+    assert capsys.readouterr().err == "error: fundamentals of Yahoo need yfinance: pip install yfinance\n"
+
+
 def test_a_service_that_stops_the_run_is_a_failure_that_says_what_was_not_asked(
     yahoo: FaultyServer, capsys: pytest.CaptureFixture[str]
 ) -> None:

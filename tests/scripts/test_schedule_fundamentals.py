@@ -167,6 +167,15 @@ def test_what_cannot_be_meant_is_one_line(
     assert yahoo.asked == []
 
 
+def test_without_apscheduler_its_install_command_is_named(
+    yahoo: FaultyServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "universe.schedule", raising=False)
+    monkeypatch.setitem(sys.modules, "apscheduler.triggers.base", None)  # importing it fails
+    assert run(["schedule-fundamentals", "--force"]) == 69
+    assert capsys.readouterr().err == "error: the schedule needs apscheduler: pip install apscheduler\n"
+
+
 def test_without_any_list_the_remedy_is_named(
     yahoo: FaultyServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
