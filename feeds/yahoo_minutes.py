@@ -35,7 +35,6 @@ MINUTES = {"1m": 1, "5m": 5, "15m": 15, "1h": 60}
 LIMIT_DAYS = {"1m": 7, "5m": 60, "15m": 60, "1h": 730}  # calendar days that Yahoo keeps
 SETTLE_S = 20.0  # after an interval until Yahoo's bar of it holds its last trades
 _PRIMING_DAYS = 5  # calendar days before the first row, for the checks that need a past
-_WATCHED_ROWS = 60  # newest rows whose missing bars are told when they come
 _FIELDS = ("Open", "High", "Low", "Close", "Volume")
 
 
@@ -46,6 +45,8 @@ def first_day(interval: str, now_ns: int) -> dt.date:
 
 class YahooMinutes(YahooPoll):
     """Rows of the intervals from the day `start` on. Raises DataError for one that Yahoo no longer keeps."""
+
+    watched_rows = 60
 
     def __init__(
         self, universe: Universe, start: dt.date, settings: YahooSettings, clock: Clock, interval: str, *,
@@ -105,12 +106,6 @@ class YahooMinutes(YahooPoll):
             raise DataError(f"Yahoo has no {self._interval} bars of {which}")
         self._primed = True
         return ""  # Small companies do not trade in every minute
-
-    def _note_unknown(self, bars: Bars, answer: Answer) -> None:
-        silent = np.flatnonzero(np.isnan(bars.close[0])).tolist()
-        self._unknown[int(bars.ts[0])] = {self.universe.symbols[column] for column in silent}
-        for ts_ns in sorted(self._unknown)[:-_WATCHED_ROWS]:
-            del self._unknown[ts_ns]
 
     def _named(self, ts_ns: int) -> str:
         return utc_text(ts_ns)

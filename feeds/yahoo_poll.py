@@ -82,6 +82,7 @@ class YahooPoll:
     """
 
     pace = Pace()
+    watched_rows = 5  # newest rows whose missing bars are told when they come
 
     def __init__(
         self, universe: Universe, start: dt.date, settings: YahooSettings, clock: Clock, *,
@@ -95,7 +96,7 @@ class YahooPoll:
         self._rng = random.Random(seed)
         self._trading: TradingDay | Intervals = TradingDay(clock.now_ns())
         self._alive_s: float | None = None
-        self._unknown: dict[int, set[str]] = {}  # ts -> symbols that nothing was known of when it was given
+        self._unknown: dict[int, set[str]] = {}  # ts -> symbols without a bar when it was given
         self._stated: set[tuple[int, int, int]] = set()  # actions known: day, column, kind
         self._asked = sorted({*universe.symbols, *filter(None, [universe.benchmark])})
         for symbol in self._asked:
@@ -210,15 +211,17 @@ class YahooPoll:
                 row, told = self.check.take(bars, self._clock.now_ns())
                 if ts_ns <= after_ts_ns or row is None:
                     continue
-                self._note_unknown(bars, answer)
+                self._note_unknown(bars)
                 yield LiveRow(row, SOURCE, backfilled=True)
                 for status in told:
                     yield status
 
-    def _note_unknown(self, bars: Bars, answer: Answer) -> None:
-        """Remember of whom a row is given without knowing anything."""
-        if answer.unanswered:
-            self._unknown = {int(bars.ts[0]): set(answer.unanswered)}
+    def _note_unknown(self, bars: Bars) -> None:
+        """Remember of whom a row is given without a bar."""
+        silent = np.flatnonzero(np.isnan(bars.close[0])).tolist()
+        self._unknown[int(bars.ts[0])] = {self.universe.symbols[column] for column in silent}
+        for ts_ns in sorted(self._unknown)[: -self.watched_rows]:
+            del self._unknown[ts_ns]
 
     async def actions(self, session: Session, after_ts_ns: int) -> tuple[NDArray[np.void], str]:
         """Ask once for the splits and dividends of a session that is just over, for a row from elsewhere.

@@ -145,6 +145,25 @@ async def test_a_symbol_without_an_answer_holds_the_row_for_a_while_and_is_late_
     assert [s.symbol for s in driver.statuses[-2:]] == ["BBB", "BBB"]
 
 
+async def test_a_bar_that_was_missing_in_an_answer_is_late_when_it_comes(
+    yahoo: Yahoo, tmp_path: Path
+) -> None:
+    clock = ManualClock(MONDAY_AFTERNOON)
+    whole = answering(clock, {**BARS, MONDAY: 30.0, TUESDAY: 31.0})
+    lacking = answering(clock, {**BARS, TUESDAY: 31.0})
+    tuesday = utc_ns("2024-03-12T20:15")
+
+    def answer(symbol: str, n: int) -> tuple[int, bytes]:
+        return lacking(symbol, n) if symbol == "BBB" and clock.now_ns() < tuesday else whole(symbol, n)
+
+    yahoo.answer = answer
+    async with driving(poll(yahoo, tmp_path, clock), clock) as driver:
+        await driver.until(lambda: len(driver.rows) == 7)
+    np.testing.assert_equal(closes(driver)[5:], [[30.0, np.nan], [31.0, 31.0]])
+    assert driver.statuses[-1].symbol == "BBB"
+    assert driver.statuses[-1].detail == f"its bar of {MONDAY} came after the row was given"
+
+
 async def test_a_session_that_yahoo_does_not_have_yet_is_asked_for_again(
     yahoo: Yahoo, tmp_path: Path
 ) -> None:
