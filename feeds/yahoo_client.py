@@ -20,6 +20,7 @@ from feeds.provider import Failure, ProviderError
 from feeds.rate_limit import RateLimit
 
 _EXCHANGE_ZONE = "America/New_York"
+_REFUSED = (401, 403)
 
 
 class YahooError(Exception):
@@ -84,6 +85,8 @@ class YahooClient:
         except YFRateLimitError:
             raise RateLimited("rate limit") from None
         except (YFPricesMissingError, YFTzMissingError) as error:
+            if self._session.chart_status in _REFUSED:  # Of another crumb too: it says nothing of the symbol
+                raise YahooError(f"access refused ({self._session.chart_status})") from None
             raise NoData(_one_line(error)) from None
         except ProviderError as error:
             if error.failure is Failure.RATE_LIMITED:

@@ -45,6 +45,11 @@ class YahooSession(requests.Session[requests.Response]):
         self._body_max = body_max
         self._call = threading.local()
 
+    @property
+    def chart_status(self) -> int:
+        """The HTTP status of the last chart that this thread asked for, 0 before."""
+        return getattr(self._call, "chart_status", 0)
+
     @contextlib.contextmanager
     def deadline(self, timeout_s: float) -> Iterator[None]:
         """Within, all requests of this thread share `timeout_s`. Waiting for a turn is not counted."""
@@ -102,9 +107,13 @@ class YahooSession(requests.Session[requests.Response]):
             assert error is not None
             self._limit.hold(min(error.retry_after_s or 0.0, 60.0))
             raise error
+        if path.startswith(_CHARTS):
+            self._call.chart_status = status
         if status == 200 and path.startswith(_CHARTS):
             head = response.content[:_HEAD_BYTES]
-            if b'"chart"' not in head:  # yfinance would take it for a symbol without prices
+            if not (
+                b'"chart"' in head and b'"meta"' in head
+            ):  # yfinance takes it for a symbol without prices
                 raise ProviderError(Failure.MALFORMED, SERVICE, "an answer that is no chart")
             about = _SYMBOL.search(head)
             if about and about[1].decode(errors="replace").upper() != unquote(path[len(_CHARTS) :]).upper():

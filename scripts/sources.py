@@ -128,7 +128,10 @@ def load_facts(
 
 
 class Window:
-    """The rows of a feed in memory from `start` to `end`, both included, by New York date."""
+    """The rows of a feed in memory from `start` to `end`, both included, by New York date.
+
+    `whole_fingerprint`: of the market that it is cut from. Its trials are counted together.
+    """
 
     def __init__(self, market: Any, start: date | None, end: date | None) -> None:
         ts = market.bars.ts
@@ -139,7 +142,8 @@ class Window:
         self._market = market
         self.bars: Bars = market.bars.rows(int(first), int(last))
         self.quality = market.quality
-        self.fingerprint = f"{market.fingerprint} rows {first}:{last}"
+        self.whole_fingerprint: str = market.fingerprint
+        self.fingerprint = f"{self.whole_fingerprint} rows {first}:{last}"
         self.source = f"{market.source}, from {start or 'the first'} to {end or 'the last day'}"
 
     @property

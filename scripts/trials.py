@@ -37,9 +37,7 @@ def judged(run: Run, summary: Summary) -> Judgement:
     daily = DailyReturns(history.days.astype("datetime64[D]").astype(np.int32), history.returns)
     of = sample(daily.returns - ((1 + rate) ** (1 / 252) - 1))
     trial = Trial(
-        data_fingerprint=str(
-            getattr(run.feed, "fingerprint", None) or getattr(run.feed, "source", "unknown")
-        ),
+        data_fingerprint=_data(run),
         config_hash=config_hash(configuration(run)),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         command="backtest",
@@ -58,6 +56,13 @@ def judged(run: Run, summary: Summary) -> Judgement:
         except StorageError as error:
             note(f"this run is not counted as a trial: {error}")
     return judge(daily, trials, risk_free_rate=rate)
+
+
+def _data(run: Run) -> str:
+    """Return what tells data sets apart. Days are not of it, whatever a feed holds of them: another window is
+    another trial on the same data."""
+    names = ("whole_fingerprint", "fingerprint", "source")
+    return str(next(filter(None, (getattr(run.feed, name, None) for name in names)), "unknown"))
 
 
 def configuration(run: Run) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -163,6 +165,25 @@ def test_the_copy_runs_on_a_run_without_trades_and_with_a_narrow_window(home, ba
     done = execute(DESTINATION.resolve(), home / "done.ipynb", home)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "nothing to draw" in (home / "done.ipynb").read_text()
+
+
+@needs_notebook
+def test_a_window_of_days_holds_the_trades_of_a_run_within_days(home, backtested):
+    twice = r"\1T15:31:00Z\2\n\1T18:31:00Z\2"
+    (home / "minutes.csv").write_text(
+        re.sub(r"(.*\d{4}-\d\d-\d\d)(.*)", twice, (home / "prices.csv").read_text())
+    )
+    options = ["--data", "minutes.csv", "--strategies", "trend", "--output-dir", "out/two"]
+    assert run(["backtest", *options]) == 0
+    with (home / "out/two/trades/trades.csv").open() as file:
+        entered = sorted(row["entry_date"][:10] for row in csv.DictReader(file))
+    assert run(["notebook"]) == 0
+    window = f'START, END = \\"{entered[1]}\\", \\"{entered[-2]}\\"'
+    DESTINATION.write_text(DESTINATION.read_text().replace("START, END = None, None", window))
+    done = execute(DESTINATION.resolve(), home / "done.ipynb", home)
+    assert done.returncode == 0, done.stderr[-2000:]
+    within = [day for day in entered if entered[1] <= day <= entered[-2]]
+    assert f"{len(within)} trades, the largest profit first" in (home / "done.ipynb").read_text()
 
 
 @needs_notebook

@@ -77,6 +77,13 @@ def test_facts_that_the_settings_name_count_as_those_of_the_option(counted, home
     assert counted("--fundamentals", "facts.csv", strategy="canslim") == 2
 
 
+def test_another_window_of_the_synthetic_market_is_another_trial_on_it(capsys):
+    days = ("--start", "2015-01-01", "--end", "2015-06-30"), ("--start", "2015-02-02", "--end", "2015-06-30")
+    for n, window in enumerate(days, 1):
+        assert run(["backtest", "--strategies", "trend", "--json", *window]) == 0
+        assert json.loads(capsys.readouterr().out)["significance"]["trials"] == n
+
+
 def test_an_edited_strategy_file_is_another_trial(counted, home, monkeypatch):
     monkeypatch.setattr(registry, "_registered", {})
     source = (
