@@ -149,6 +149,9 @@ class AlertBook:
         if not (reading.subject.isascii() and reading.detail.isascii()):
             reading = reading._replace(subject=_storable(reading.subject), detail=_storable(reading.detail))
         place, now_ns = (reading.rule, reading.subject), _time_ns(reading.rule, view)
+        if view.catching_up and not RULES[reading.rule].of_machine:
+            self._follow(place, reading.value, view.session)
+            return []
         alert = self._alerts.get(place)
         if alert is None:
             if not episodes.levels_passed(reading):  # Most readings of a row

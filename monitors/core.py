@@ -35,7 +35,7 @@ from feeds.live import FeedStatus, LiveRow
 from monitors.alerts import Transition
 from monitors.book import Book, Sessions
 from monitors.drawdown import DrawdownTracker
-from monitors.inputs import LIVE, OF_BARS, Input, Plan, Readings
+from monitors.inputs import LIVE, OF_BARS, OF_MACHINE, Input, Plan, Readings
 from monitors.listing import Listing
 from monitors.view import Condition, FeedState, PortfolioView
 from storage.commands import Command
@@ -96,6 +96,7 @@ class LiveCore:
         self._rows = 0  # taken
         self._killed_by = ""
         self._trading = True  # False: rows only warm up
+        self._caught_up = True  # False: rows are of the time before a live monitor began
         self._commands: list[str] = []  # ids of the newest ones
 
     @property
@@ -188,6 +189,7 @@ class LiveCore:
                 "rows": self._rows,
                 "killed_by": self._killed_by,
                 "trading": self._trading,
+                "caught_up": self._caught_up,
                 "commands": self._commands,
             }
         )
@@ -206,6 +208,7 @@ class LiveCore:
         self._rows = state["rows"] if "rows" in state else state["inputs"]  # Old ones: at least as many
         self._killed_by, self._commands = state["killed_by"], list(state["commands"])
         self._trading = state.get("trading", True)  # A snapshot without it traded from its first row on
+        self._caught_up = state.get("caught_up", True)
         self._bar_entries()
 
     def _install(self, plan: Plan, machine: Machine) -> None:
@@ -223,6 +226,7 @@ class LiveCore:
         if self._machine is None:
             self._sessions = Sessions(len(plan.symbols))
             self._trading = False
+            self._caught_up = plan.time != OF_MACHINE
         else:
             _hand_over(self._machine, machine)
         self._install(plan, machine)
@@ -248,6 +252,7 @@ class LiveCore:
         self._sessions.advance(bars)
         if self._sessions.name != before:
             self._splits.clear()  # What is still wrong is said again
+        self._caught_up = self._caught_up or not row.backfilled
         if not self._trading and self._is_to_be_traded(row):
             self._begin_trading()
         run_inline(self.machine.loop.process(bars))
@@ -258,8 +263,10 @@ class LiveCore:
             self._splits.append((status.symbol, status.detail, self._sessions.name))
         elif status.kind in _FEED_STATES and not status.symbol:
             self._feed, self._feed_detail = _FEED_STATES[status.kind], status.detail
-        if status.kind == "connected" and self._plan is not None and self._plan.trade_from == LIVE:
-            self._begin_trading()  # Back-fill from here on is of outages, and of feeds that only poll
+        if status.kind == "connected":  # Back-fill from here on is of outages, and of feeds that only poll
+            self._caught_up = True
+            if self._plan is not None and self._plan.trade_from == LIVE:
+                self._begin_trading()
 
     def _take_command(self, command: Command) -> None:
         """Do what a person asks, once."""
@@ -301,6 +308,7 @@ class LiveCore:
             conditions=(*readings.conditions, *self._own_conditions()),
             config_hash=self._config_hash,
             replayed=self._plan is not None and self._plan.time == OF_BARS,
+            catching_up=not self._caught_up,
         )
 
     def _own_conditions(self) -> list[Condition]:

@@ -125,7 +125,7 @@ class Monitors:
 
     def _regime_change(self, view: PortfolioView) -> list[Transition]:
         before, self._regime = self._regime, view.regime or self._regime
-        if not before or before == self._regime:
+        if not before or before == self._regime or view.catching_up:
             return []
         return [self._book.notice("regime", "market", f"{before} -> {self._regime}", view)]
 

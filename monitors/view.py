@@ -266,4 +266,5 @@ class PortfolioView(NamedTuple):
     loop_lag_ms: float = 0.0  # worst since the view before
     conditions: tuple[Condition, ...] = ()
     config_hash: str = ""
+    catching_up: bool = False  # with what was before a live monitor began: its market is no news
     replayed: bool = False  # the rows are history: what is measured on them goes by `ts_ns`, not by `now_ns`

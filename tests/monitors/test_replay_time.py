@@ -267,3 +267,60 @@ def test_whoever_groups_mails_hears_that_the_feed_has_ended(tmp_path):
     told = []
     run_daemon(tmp_path / "store", falls_by(0.01, days=5), last=5, told=lambda: told.append("ended"))
     assert told == ["ended"]
+
+
+class Begun(Replayed):
+    """A live monitor whose feed gives the first rows as history."""
+
+    def __init__(self, whole, bars, n_history):
+        super().__init__(whole, bars.rows(0, 0))
+        for row in rows(0, n_history, bars):
+            self.take(row._replace(backfilled=True))
+
+
+def test_what_was_before_a_live_monitor_began_is_no_news_and_what_is_wrong_when_it_begins_is():
+    bars = falls_by(0.3, 0.25, days=60)  # The second fall is at its deepest after 90 rows
+    begun = Begun(watching(OF_MACHINE), bars, 90)
+    assert not begun.said()
+    assert not begun.core.machine.monitors.listing.alerts
+    assert "fired" in begun.take(FeedStatus("connected", "", "everything has been given"))
+    fired = begun.said()[-1]
+    assert (fired.label, fired.since_session) == ("fired", str(pd.Timestamp(bars.ts[89]).date()))
+    assert 0.2 < fired.value < 0.25
+    assert fired.severity == "critical"  # All levels that it has passed, at once
+
+
+def test_a_live_monitor_that_begins_in_calm_says_nothing_of_falls_before_it():
+    bars = falls_by(0.3, 0.0, days=60)
+    begun = Begun(watching(OF_MACHINE), bars, 100)
+    begun.take(FeedStatus("connected", "", ""))
+    for row in rows(100, 120, bars):
+        begun.take(row)
+    assert not begun.said()
+
+
+def test_the_history_of_a_later_outage_is_news():
+    bars = falls_by(0.0, 0.3, days=60)
+    begun = Begun(watching(OF_MACHINE), bars, 60)
+    begun.take(FeedStatus("connected", "", ""))
+    begun.take(FeedStatus("stale", "", "nothing for 5 days"))
+    for row in rows(60, 100, bars):
+        begun.take(row._replace(backfilled=True))
+    assert begun.said()[0].label == "fired"
+
+
+def test_a_feed_that_fails_before_the_history_is_whole_is_told():
+    begun = Begun(watching(OF_MACHINE), falls_by(0.3, days=60), 20)
+    assert begun.take(FeedStatus("stale", "", "no answer")) == ["fired"]
+    assert begun.said("feed")
+
+
+def test_what_is_before_the_beginning_survives_a_restart():
+    bars = falls_by(0.3, 0.0, days=60)
+    begun = Begun(watching(OF_MACHINE), bars, 30)
+    again = Replayed(watching(OF_MACHINE), bars.rows(0, 0))
+    again.core.restore(begun.core.snapshot())
+    for row in rows(30, 100, bars):
+        again.take(row._replace(backfilled=True))
+    again.take(FeedStatus("connected", "", ""))
+    assert not again.said()
