@@ -37,6 +37,11 @@ def open_live_feed(request: MonitorRequest, settings: Settings, clock: Clock) ->
     for option, value in (("--data", asked.data), ("--end", asked.end)):
         if value is not None:
             raise UsageError(f"{option} goes with --feed replay; {request.feed} brings its own bars")
+    if request.positions is not None and not wanted_symbols(asked):
+        raise UsageError(
+            "--positions of a live feed need --symbols FILE too: those of the list and any that may join it,"
+            " because a store keeps to its symbols"
+        )
     if request.feed == "yahoo":
         if request.interval != "1d":
             feed = _yahoo_minutes(asked, settings, clock, request.interval)

@@ -285,6 +285,7 @@ def test_positions_changed_by_hand_are_read_again_and_are_neither_profit_nor_los
         (["--strategies", "trond"], 2, "did you mean trend"),
         (["--trade-from", "soon"], 2, "--trade-from must be a date such as 2020-01-31, was 'soon'"),
         (["--trade-from", "2024-01-02", "--positions", "p.csv"], 2, "watched, not traded"),
+        (["--feed", "yahoo", "--positions", "p.csv"], 2, "need --symbols FILE too"),
         (["--positions", "nowhere.csv"], 65, "No such file"),
         (["--replay-journal", "nowhere"], 65, "no such store"),
     ],
