@@ -17,7 +17,7 @@ import typer
 from scripts import cli_alerts, cli_live, cli_universe
 from scripts.app import EXIT_CODES, GLOBALS, USAGE, Globals, app
 from scripts.arguments import left_empty, normalised, not_text, split_names
-from scripts.console import note, report_error, report_usage, start_logging
+from scripts.console import FAILURE, note, report_error, report_usage, start_logging
 from scripts.entry import INTERRUPTED
 from scripts.options import (
     Benchmark,
@@ -279,7 +279,9 @@ def run(arguments: Sequence[str]) -> int:
         context = getattr(error, "ctx", None)
         report_usage(_message(error), help_command=context.command_path if context else None)
         return int(error.exit_code)
-    except BaseException as error:  # SystemExit too: only a strategy of the user's raises it
+    except BaseException as error:  # SystemExit too: a strategy of the user's may raise it
+        if isinstance(error.__context__, BrokenPipeError):  # Typer and Rich: who read the output has gone
+            return FAILURE
         return report_error(error, verbose=verbose)
 
 

@@ -7,10 +7,21 @@ from pathlib import Path
 import pytest
 
 from scripts.cli import run
+from strategies import registry
 from tests.feeds.yahoo_server import chart, yahoo_server
 from tests.scripts.price_file import weekdays, write_prices
 
 N_DAYS = 160
+MINE = """
+import strategies.registry
+from strategies.base import RowStrategy
+
+@strategies.registry.register
+class Mine(RowStrategy):
+    name = "mine"
+    def on_row(self, row):
+        print("a row")
+"""
 
 pytestmark = pytest.mark.filterwarnings("ignore:Series.values returning an ndarray:DeprecationWarning")
 
@@ -48,6 +59,20 @@ def test_a_day_without_a_signal_names_the_condition_that_failed_and_by_how_much(
     assert found["livermore_breakout"]["checks"][-1]["measured"] == "1.00x the 20-bar mean"
     assert found["can_slim"]["condition"] == "warmup"
     assert found["can_slim"]["checks"][0]["measured"] == "100 bars before this one"
+
+
+def test_a_day_of_a_strategy_of_ones_own_is_explained_too(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(registry, "_registered", {})
+    (tmp_path / "mine.py").write_text(MINE)
+    data = str(write_prices(tmp_path / "prices.csv", n_days=N_DAYS))
+    words = ["--data", data, "--strategy-module", "mine.py", "--strategies", "mine", "--output-dir", "out"]
+    assert run(["backtest", *words]) == 0
+    registry._registered.clear()
+    capsys.readouterr()
+    day = asked(capsys, "AAAA", "out", "--date", weekdays(N_DAYS)[100])
+    assert day["problem"] is None
+    assert [each["strategy"] for each in day["no_signal"]] == ["mine"]
 
 
 def test_the_text_fits_80_columns_and_a_signal_day_is_not_explained_away(directory, capsys):
