@@ -124,15 +124,26 @@ async def test_waits_between_rounds_grow_and_are_jittered(yahoo: Yahoo, tmp_path
     assert len({wait / 2**k for k, wait in enumerate(waits[:4])}) == 4
 
 
+@pytest.mark.parametrize(
+    "bad",
+    [
+        (500, b""),
+        (401, b'{"finance":{"result":null,"error":{"code":"Unauthorized","description":"Invalid Crumb"}}}'),
+        (403, b"{}"),
+        (200, b'{"chart":{"result":null,"error":null}}'),
+        (200, b'{"chart":{"result":null,"error":{"code":"Internal Server Error"}}}'),
+    ],
+    ids=["500", "401", "403", "no result", "an error with status 200"],
+)
 async def test_a_symbol_without_an_answer_holds_the_row_for_a_while_and_is_late_then(
-    yahoo: Yahoo, tmp_path: Path
+    yahoo: Yahoo, tmp_path: Path, bad: tuple[int, bytes]
 ) -> None:
     clock = ManualClock(MONDAY_AFTERNOON)
     good = answering(clock, {**BARS, MONDAY: 30.0, TUESDAY: 31.0})
     monday, tuesday = utc_ns("2024-03-11T20:15"), utc_ns("2024-03-12T20:15")
 
     def answer(symbol: str, n: int) -> tuple[int, bytes]:
-        return (500, b"") if symbol == "BBB" and monday <= clock.now_ns() < tuesday else good(symbol, n)
+        return bad if symbol == "BBB" and monday <= clock.now_ns() < tuesday else good(symbol, n)
 
     yahoo.answer = answer
     async with driving(poll(yahoo, tmp_path, clock, "AAA", "BBB", "CCC"), clock) as driver:
