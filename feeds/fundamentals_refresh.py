@@ -23,7 +23,7 @@ NEEDED = frozenset({
     "annual_eps",
 })  # fmt: skip
 FAILURES_MAX = 5  # symbols in a row: the service is out of order
-_ABOUT_THE_SYMBOL = (Failure.EMPTY, Failure.UNKNOWN_SYMBOL)
+ABOUT_THE_SYMBOL = (Failure.EMPTY, Failure.UNKNOWN_SYMBOL)
 
 
 @dataclass
@@ -170,7 +170,7 @@ class Refresher:
         return self._ttl_s is None or self._now_ns() - version.fetched_at < self._ttl_s * 1e9
 
     def _note_failure(self, name: str, error: ProviderError) -> None:
-        if error.failure in _ABOUT_THE_SYMBOL:
+        if error.failure in ABOUT_THE_SYMBOL:
             self._failures[name] = 0
             return
         self._failures[name] += 1

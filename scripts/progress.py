@@ -39,7 +39,8 @@ class Progress:
         self._what = what
         self._clock = clock
         self._terminal = sys.stderr.isatty() if terminal is None else terminal
-        self._due = clock() + QUIET_SECONDS
+        self._began = clock()
+        self._due = self._began + QUIET_SECONDS
         self._first: tuple[float, int, int] | None = None  # when the first report came, and what it said
         self._bar: Any = None
         self._task: Any = None
@@ -64,6 +65,8 @@ class Progress:
             self._show(rows_done, self._what, self._rate(rows_done, "rows"))
 
     def fetching(self, symbols_done: int) -> None:
+        if self._first is None:  # Nothing is compiled, and the first few answers come all at once
+            self._first = (self._began, 0, 0)
         if self._is_due(symbols_done, symbols_done):
             rate = f"{60 * self._speed(self._clock(), symbols_done, 1):.0f} symbols/min"
             self._show(symbols_done, self._what, rate)
@@ -91,7 +94,7 @@ class Progress:
         return f"{speed / 1e6:.2f} M {unit}/s" if speed >= 1e5 else f"{speed:,.0f} {unit}/s"
 
     def _speed(self, now: float, amount: int, which: int) -> float:
-        """Return units per second since the first report: what came before it was compilation."""
+        """Return units per second since the first report of a run or import: compilation came before."""
         assert self._first is not None
         return (amount - self._first[which]) / max(now - self._first[0], 1e-9)
 

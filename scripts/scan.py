@@ -99,7 +99,10 @@ def run_scan(
         scan_report.print_report(record, paths)
     if unanswered:
         n = counted(len(unanswered), "symbols")
-        note(f"no answer about {n}, so the screen is not kept; run it again later")
+        if outcome and all(_is_unknown(outcome, symbol) for symbol in unanswered):
+            note(f"no service knows {n}, and there is no other candidate, so the screen is not kept")
+        else:
+            note(f"no answer about {n}, so the screen is not kept; run it again later")
         return FAILURE
     if request.email:
         sent = mail.deliver(settings.email, scan_report.message(settings.email, record, names))
@@ -111,6 +114,12 @@ def _unanswered(outcome: Outcome) -> list[str]:
     """Return the symbols that nobody was asked about; where nobody answered, those that failed too."""
     known = outcome.fresh or outcome.fetched
     return list(outcome.unasked) if known else [*outcome.failed, *outcome.unasked]
+
+
+def _is_unknown(outcome: Outcome, symbol: str) -> bool:
+    from feeds.fundamentals_refresh import ABOUT_THE_SYMBOL
+
+    return getattr(outcome.failed.get(symbol), "failure", None) in ABOUT_THE_SYMBOL
 
 
 def candidates(request: ScanRequest, settings: Settings, on: date) -> Candidates:

@@ -10,10 +10,11 @@ from config import load_settings
 from engine.errors import SmallcapError
 from reports.why import Event, Life, closest, read_life, read_record, strategies_of, told
 from scripts.assembly import BacktestRequest, UsageError, day
+from scripts.console import prints_beside_results
 from scripts.tables import print_line
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from engine.slab import Bars, Universe
     from reports.why_replay import Explanation
@@ -24,12 +25,13 @@ _PATHS = ("data", "sectors", "fundamentals", "symbols_file", "benchmark_weights"
 
 @dataclass(frozen=True)
 class Source:
-    """The bars of a run, opened again; None where they could not be. `problem`: why, or that they are
-    others by now, "" if all is well."""
+    """The bars of a run and its strategies, opened again; None where they could not be. `problem`: why, or
+    that the bars are others by now, "" if all is well."""
 
     universe: Universe | None = None
     bars: Bars | None = None
     facts: Any = None
+    strategies: Sequence[Any] = ()
     problem: str = ""
 
 
@@ -54,9 +56,10 @@ def run_why(
         hint = f"; did you mean {', '.join(near)}?" if near else ""
         raise UsageError(f"{symbol}: no such symbol in {directory}{hint}")
     source = Source()
-    if date is not None:
-        source = _source(record, load_settings(settings_path, defaults_path, force=force))
-    explanations, problem = _explanations(name, date, record, life, source)
+    with prints_beside_results():
+        if date is not None:
+            source = _source(record, load_settings(settings_path, defaults_path, force=force))
+        explanations, problem = _explanations(name, date, life, source)
     events = life.events if date is None else life.on(date)
     if json:
         _print_json(life, events, explanations, problem, date)
@@ -85,7 +88,7 @@ def _source(record: Mapping[str, Any], settings: Any) -> Source:
                 f"the data have changed since the run: {record.get('data', {}).get('source')}; what is said"
                 " here of conditions is of the data as they are now"
             )
-        return Source(feed.universe, whole(feed), facts, problem)
+        return Source(feed.universe, whole(feed), facts, strategies, problem)
     except (SmallcapError, OSError, TypeError) as error:
         return Source(problem=f"the run's data cannot be opened: {error}")
 
@@ -132,9 +135,7 @@ def _strategies(record: Mapping[str, Any], request: BacktestRequest) -> list[Any
     return [registry.create(each["name"], **each.get("parameters", {})) for each in strategies_of(record)]
 
 
-def _explanations(
-    symbol: str, date: str | None, record: Mapping[str, Any], life: Life, source: Source
-) -> tuple[list[Explanation], str]:
+def _explanations(symbol: str, date: str | None, life: Life, source: Source) -> tuple[list[Explanation], str]:
     """Return why strategies gave no signal on a date, and what kept it from being found out."""
     if date is None:
         return [], source.problem
@@ -154,7 +155,7 @@ def _explanations(
     column = source.universe.symbols.index(symbol)
     signalled = {event.strategy for event in life.on(date) if event.kind == "signal"}
     found = []
-    for strategy in _strategies(record, _request(dict(record["options"]), record)):
+    for strategy in source.strategies:
         if strategy.name in signalled:
             continue
         universe, bars, at = source.universe, source.bars, column

@@ -1,6 +1,7 @@
 """The command line: what it accepts, how it refuses, how fast it answers."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,10 @@ import scripts.backtest
 from engine.errors import MissingPackage
 from scripts.cli import EXIT_CODES, run
 
+NOWHERE = {
+    f"TS_DATA_SOURCES__{name}": "http://127.0.0.1:9"
+    for name in ("YAHOO_URL", "RUSSELL_2000_URL", "SP500_URL")
+}  # so that no test asks a service
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -160,6 +165,18 @@ def test_an_interruption_before_anything_was_done_is_code_130_and_says_so(capsys
     monkeypatch.setattr(scripts.backtest, "run_backtest", interrupt)
     assert run(["backtest"]) == 130
     assert capsys.readouterr().err == "interrupted; nothing was kept\n"
+
+
+@pytest.mark.parametrize("arguments", ["backtest --help", "doctor", "doctor --json"])
+def test_a_pipe_that_nobody_reads_ends_the_command_without_a_word(tmp_path, arguments):
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, ROOT / "main.py", *arguments.split()], cwd=tmp_path, stdout=writing,
+        stderr=subprocess.PIPE, text=True, check=False, env=os.environ | NOWHERE,
+    )  # fmt: skip
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 def test_without_a_command_the_help_is_shown_as_wrong_usage(capsys):

@@ -65,6 +65,15 @@ def test_a_terminal_gets_a_bar_of_at_most_eighty_columns(capsys, clock, monkeypa
     assert max(map(len, re.split(r"[\r\n]", visible))) <= 80
 
 
+def test_the_rate_of_a_download_counts_from_its_beginning(capsys, clock):
+    with Progress(100, what="fundamentals", clock=clock, terminal=False) as progress:
+        for clock.now, done in ((3.9, 1), (3.9, 2), (4.0, 4), (10.0, 10)):  # four workers, then each in turn
+            progress.fetching(done)
+    assert capsys.readouterr().err.splitlines() == [
+        "fundamentals    1 %  15 symbols/min  ETA 386 s", "fundamentals   10 %  60 symbols/min  ETA 90 s",
+    ]  # fmt: skip
+
+
 def test_an_import_reports_its_rows(capsys, clock):
     with Progress(None, what="import", clock=clock, terminal=False) as progress:
         clock.now = 1.0

@@ -184,6 +184,14 @@ def test_a_scan_that_nobody_answers_fails_and_is_not_kept(yahoo, capsys) -> None
     assert not Path("data/universe/screens").exists()
 
 
+def test_a_scan_of_nothing_but_mistyped_symbols_does_not_ask_for_patience(yahoo, capsys) -> None:
+    answers(yahoo).on_summary = lambda asked, symbol: of(NOT_FOUND, 404)
+    assert run(["scan", "--symbols", "AAAX"]) == 1
+    assert capsys.readouterr().err == (
+        "no service knows 1 symbol, and there is no other candidate, so the screen is not kept\n"
+    )
+
+
 def test_ctrl_c_keeps_what_was_fetched_and_the_next_scan_goes_on(yahoo, capsys) -> None:
     hangs = threading.Event()
 
