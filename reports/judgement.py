@@ -22,24 +22,33 @@ from storage.trials import DailyReturns, Trials
 Float = NDArray[np.float64]
 
 FILE = "performance/significance.csv"
+COUNTED = ("trials", "mean_correlation", "effective_trials", "sharpe_daily_by_luck", "dsr")  # by all trials
 
 
 class Judgement(NamedTuple):
-    """overfitting is None where fewer than two configurations can be compared; `reason` says why."""
+    """overfitting is None where fewer than two configurations can be compared; `reason` says why. uncounted:
+    why the trials are not known, "" where they are; nothing that depends on their number is defined then."""
 
     significance: Significance
     effective_trials: float
     mean_correlation: float | None
     overfitting: Overfitting | None
     reason: str
+    uncounted: str = ""
 
     def figures(self) -> dict[str, tuple[float | None, str]]:
         """Return every figure by name, None where undefined, with what it is."""
         said, of, found = self.significance, self.significance.sample, self.overfitting
-        return {
-            "trials": (said.trials, "configurations tried on these data so far, this one included"),
+        made: dict[str, tuple[float | None, str]] = {
+            "trials": (
+                said.trials,
+                "configurations tried on these data so far, this one included",
+            ),
             "mean_correlation": (self.mean_correlation, "of the daily returns of the trials compared"),
-            "effective_trials": (self.effective_trials, "independent trials that these are worth"),
+            "effective_trials": (
+                self.effective_trials,
+                "independent trials that these are worth",
+            ),
             "days": (of and of.n, "daily returns"),
             "sharpe_daily": (of and of.sharpe, "mean / deviation of daily excess returns, not annualised"),
             "skew": (of and of.skew, "of daily excess returns"),
@@ -60,10 +69,17 @@ class Judgement(NamedTuple):
                 f"days compared, halved in all ways by {BLOCKS} blocks",
             ),
         }
+        if self.uncounted:
+            made |= {name: (None, made[name][1]) for name in COUNTED}
+        return made
 
     def as_dict(self) -> dict[str, Any]:
         """Return what `run.json` holds."""
-        undefined = {"significance": self.significance.reason, "pbo": self.reason or None}
+        undefined = {
+            "significance": self.significance.reason,
+            "pbo": self.reason or None,
+            "trials": self.uncounted or None,
+        }
         return {
             **{name: value for name, (value, _) in self.figures().items()},
             "undefined": {name: reason for name, reason in undefined.items() if reason},
@@ -80,13 +96,18 @@ class Judgement(NamedTuple):
         )  # fmt: skip
 
     def _why(self, name: str) -> str:
+        if self.uncounted and name in COUNTED:
+            return self.uncounted
         if name == "mean_correlation":
             return "needs two trials over the same days whose returns vary"
         return (self.reason if name.startswith("pbo") else self.significance.reason) or ""
 
 
-def judge(own: DailyReturns, trials: Trials, *, risk_free_rate: float = 0.0) -> Judgement:
-    """Judge daily returns by all trials on the same data, themselves included. risk_free_rate: a year."""
+def judge(
+    own: DailyReturns, trials: Trials, *, risk_free_rate: float = 0.0, uncounted: str = ""
+) -> Judgement:
+    """Judge daily returns by all trials on the same data, themselves included. risk_free_rate: a year;
+    uncounted: why `trials` is not all there were."""
     daily_rate = (1 + risk_free_rate) ** (1 / ANNUAL_SESSIONS) - 1
     matrix = comparable(own, trials.daily) - daily_rate
     correlation = mean_correlation(matrix)
@@ -97,7 +118,9 @@ def judge(own: DailyReturns, trials: Trials, *, risk_free_rate: float = 0.0) -> 
     )  # fmt: skip
     n_days, n = matrix.shape
     found, reason = None, ""
-    if n < 2:
+    if uncounted:
+        reason = uncounted
+    elif n < 2:
         fewer = trials.total - 1
         reason = (
             "the only configuration tried on these data so far"
@@ -108,7 +131,7 @@ def judge(own: DailyReturns, trials: Trials, *, risk_free_rate: float = 0.0) -> 
         reason = f"needs {2 * BLOCKS} days, has {n_days}"
     else:
         found = probability_of_overfitting(matrix)
-    return Judgement(said, rho + (1 - rho) * said.trials, correlation, found, reason)
+    return Judgement(said, rho + (1 - rho) * said.trials, correlation, found, reason, uncounted)
 
 
 def comparable(own: DailyReturns, trials: Sequence[DailyReturns]) -> Float:

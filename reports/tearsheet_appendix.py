@@ -90,9 +90,12 @@ def trials(folder: RunFolder) -> str:
         return "<p>The number of configurations tried on these data is not recorded for this run.</p>"
     known = dict(zip(table_.text("metric"), table_.numbers("value").tolist(), strict=True))
     reason = dict(zip(table_.text("metric"), table_.text("reason"), strict=True))
-    n = round(known["trials"])
-    said = "1 configuration was" if n == 1 else f"{n:,} configurations were"
-    said += " tried on these data so far, this one included."
+    n = known["trials"]
+    if math.isfinite(n):
+        said = "1 configuration was" if n == 1 else f"{n:,.0f} configurations were"
+        said += " tried on these data so far, this one included."
+    else:
+        said = f"How many configurations were tried on these data is not known: {reason['trials']}."
     if n > 1 and math.isfinite(known["mean_correlation"]):
         said += (
             f" The mean correlation of their daily returns is"
@@ -100,9 +103,11 @@ def trials(folder: RunFolder) -> str:
             f" worth {known['effective_trials']:.1f} independent ones."
         )
     if math.isfinite(known["psr"]):
+        said += f" The probability that the true Sharpe ratio is above 0 is {percent(known['psr'])} (PSR)"
         said += (
-            f" The probability that the true Sharpe ratio is above 0 is {percent(known['psr'])} (PSR);"
-            f" that it is more than the best of so many would reach by luck, {percent(known['dsr'])} (DSR)."
+            f"; that it is more than the best of so many would reach by luck, {percent(known['dsr'])} (DSR)."
+            if math.isfinite(known["dsr"])
+            else ". Without their number, whether it is more than luck cannot be told (DSR)."
         )
         if math.isfinite(known["track_record_days"]):
             days = known["track_record_days"]

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 def judged(run: Run, summary: Summary) -> Judgement:
     """Record a run as a trial and judge it by all trials on its data.
 
-    A registry that cannot be written is one line on stderr; the run then counts as the only trial.
+    A registry that cannot be written is one line on stderr; how many trials there were is not known then,
+    as it is for a run that was interrupted, which is none.
     """
     import numpy as np
 
@@ -49,13 +50,16 @@ def judged(run: Run, summary: Summary) -> Judgement:
         label=", ".join(strategy.name for strategy in run.strategies),
     )
     configured = storage.database_url.reveal() if storage.database_url is not None else None
-    trials = Trials(1, (of.sharpe,) if of else ())
-    if not run.interrupted:
+    trials, uncounted = Trials(1, (of.sharpe,) if of else ()), ""
+    if run.interrupted:
+        uncounted = "the run was interrupted"
+    else:
         try:
             trials = record_trial(database_url(storage.data_dir, configured), trial, daily)
         except StorageError as error:
+            uncounted = f"the trials on these data could not be counted: {error}"
             note(f"this run is not counted as a trial: {error}")
-    return judge(daily, trials, risk_free_rate=rate)
+    return judge(daily, trials, risk_free_rate=rate, uncounted=uncounted)
 
 
 def _data(run: Run) -> str:
@@ -125,13 +129,15 @@ def _content(path: Path) -> str:
 def sentence(made: Judgement) -> str:
     """Say in one line how far the Sharpe ratio is to be trusted."""
     said = made.significance
+    trials = "trials on these data: " + ("not counted" if made.uncounted else f"{said.trials:,}")
     if said.psr is None or said.dsr is None:
-        return f"trials on these data: {said.trials:,}; {said.reason}"
+        return f"{trials}; {said.reason}"
     days = said.track_record_days
     record = f"to be 95% sure of > 0 takes {days:,.0f} days like these" if days is not None else said.reason
+    luck = f", that it is more than the luck of the best trial: {_share(said.dsr)}"
     told = (
-        f"trials on these data: {said.trials:,}; probability that the Sharpe ratio is > 0:"
-        f" {_share(said.psr)}, that it is more than the luck of the best trial: {_share(said.dsr)}; {record}"
+        f"{trials}; probability that the Sharpe ratio is > 0: {_share(said.psr)}"
+        f"{'' if made.uncounted else luck}; {record}"
     )
     if made.overfitting is None:
         return told

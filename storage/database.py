@@ -73,6 +73,10 @@ def transaction(url: str) -> Iterator[Connection]:
             engine.dispose()
     except ModuleNotFoundError as error:
         raise StorageError(f"storage.database_url needs {error.name}: pip install {error.name}") from None
+    except (sqlalchemy.exc.NoSuchModuleError, sqlalchemy.exc.ArgumentError):
+        raise StorageError(
+            "storage.database_url must be such as sqlite:////folder/file.db or postgresql://user:password@host/name"
+        ) from None
     except (sqlalchemy.exc.SQLAlchemyError, ImportError) as error:
         raise StorageError(f"storage.database_url: {type(error).__name__}") from None
 

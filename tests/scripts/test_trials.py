@@ -1,5 +1,6 @@
 """Every backtest counts itself: what makes a run another trial, and what does not."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -126,7 +127,26 @@ def test_a_registry_that_cannot_be_written_is_one_line_and_no_failure(home, caps
     shown = capsys.readouterr()
     said = [line for line in shown.err.splitlines() if "trial" in line]
     assert said == ["this run is not counted as a trial: database data/smallcap.db: file is not a database"]
-    assert "trials on these data: 1;" in shown.out
+    assert "trials on these data: not counted; probability that the Sharpe ratio is > 0:" in shown.out
+    assert "luck" not in shown.out
+
+
+def test_what_depends_on_trials_that_were_not_counted_is_undefined_with_its_reason(home, capsys):
+    options = ["backtest", "--data", "prices.csv", "--strategies", "trend", "--output-dir", "out"]
+    Path("data").mkdir()
+    Path("data/smallcap.db").mkdir()
+    assert run(options) == 0
+    with Path("out/performance/significance.csv").open() as file:
+        rows = {row["metric"]: row for row in csv.DictReader(file)}
+    why = "the trials on these data could not be counted: database data/smallcap.db: unable to open"
+    for name in ("trials", "mean_correlation", "effective_trials", "sharpe_daily_by_luck", "dsr", "pbo"):
+        assert rows[name]["value"] == ""
+        assert rows[name]["reason"].startswith(why)
+    assert rows["psr"]["value"] != ""
+    assert json.loads(Path("out/run.json").read_text())["significance"]["trials"] is None
+    page = Path("out/tearsheet.html").read_text()
+    assert f"is not known: {why}" in page
+    assert "Without their number, whether it is more than luck cannot be told (DSR)." in page
 
 
 def test_the_verdict_names_its_trials():

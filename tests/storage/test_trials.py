@@ -146,3 +146,12 @@ def test_a_missing_driver_is_told_with_its_install_command_and_without_the_passw
         transaction("postgresql+psycopg2://me:hunter2@localhost/x"),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    "wrong", ["postgrs://user:secret@host/x", "smallcap.db", "sqlite://data/x.db?secret"]
+)
+def test_an_address_of_no_database_says_what_one_looks_like_and_not_what_it_was(wrong):
+    with pytest.raises(StorageError, match=r"must be such as sqlite:////folder/file\.db") as refused:
+        read_trials(wrong, "market")
+    assert "secret" not in str(refused.value)
