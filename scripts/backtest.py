@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryFile
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -423,8 +424,10 @@ def _can_print(request: BacktestRequest) -> None:
 
 
 def _make_writable(directory: Path) -> None:
-    """Create the folder now: a run of minutes must not end in an error about a path."""
+    """Create the folder now, and a file in it: a run of minutes must not end in an error about a path."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=directory):
+            pass
     except OSError as error:
         raise SmallcapError(f"--output-dir {directory}: {error.strerror}") from None

@@ -30,9 +30,12 @@ def run_report(
     made = compare(folders)
     written = [_write_html(folders, html)] if html is not None else []
     if pdf:
-        from reports.pdf import write_pdf
+        from reports.pdf import NAME, write_pdf
 
-        written.append(write_pdf(folders[0].path))
+        try:
+            written.append(write_pdf(folders[0].path))
+        except OSError as error:
+            raise SmallcapError(f"--pdf {folders[0].path / NAME}: {error.strerror}") from None
     notes = [note for folder in folders for note in folder.notes]
     if json:
         content = {**made.as_json(), "notes": notes, "paths": [str(path) for path in written]}

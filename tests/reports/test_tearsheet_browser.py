@@ -12,6 +12,7 @@ import pytest
 
 from reports.pdf import find_chromium, write_pdf
 from reports.tearsheet import write_tearsheet
+from scripts.cli import run
 from tests.reports import written_run
 from tests.reports.browser import WAIT_S, browser
 from tests.reports.written_run import EVIL
@@ -169,3 +170,9 @@ def test_days_under_the_bars_of_a_trade_do_not_run_into_each_other(written, widt
 
 def test_the_page_prints_to_pdf(written):
     assert write_pdf(written).read_bytes().startswith(b"%PDF-")
+
+
+def test_a_pdf_that_cannot_be_put_in_its_place_is_one_line_that_names_it(written, capsys):
+    (written / "tearsheet.pdf").mkdir()
+    assert run(["report", str(written), "--pdf"]) == 1
+    assert capsys.readouterr().err == f"error: --pdf {written / 'tearsheet.pdf'}: Is a directory\n"

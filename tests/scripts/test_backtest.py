@@ -210,6 +210,14 @@ def test_a_disk_that_refuses_a_file_is_told_with_the_folder(data, capsys):
     assert told == "error: Not a directory; out holds half a run and no run.json; run it again"
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that takes no file from root")
+def test_a_folder_that_takes_no_file_is_told_before_the_run(data, capsys):
+    assert replay(data, "--output-dir", "/proc") == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.splitlines() == ["error: --output-dir /proc: No such file or directory"]
+
+
 def test_the_embedded_market_needs_no_file(capsys):
     options = ["--strategies", "trend", "--start", "2024-01-01", "--seed", "11", "--json"]
     assert run(["backtest", *options]) == 0
