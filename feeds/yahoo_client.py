@@ -20,7 +20,7 @@ from feeds.provider import Failure, ProviderError
 from feeds.rate_limit import RateLimit
 
 _EXCHANGE_ZONE = "America/New_York"
-_REFUSED = (401, 403)
+_ABOUT_THE_SYMBOL = (200, 400, 404, 422)  # statuses under which Yahoo says that it has no bars
 
 
 class YahooError(Exception):
@@ -85,8 +85,8 @@ class YahooClient:
         except YFRateLimitError:
             raise RateLimited("rate limit") from None
         except (YFPricesMissingError, YFTzMissingError) as error:
-            if self._session.chart_status in _REFUSED:  # Of another crumb too: it says nothing of the symbol
-                raise YahooError(f"access refused ({self._session.chart_status})") from None
+            if self._session.chart_status not in _ABOUT_THE_SYMBOL:  # yfinance takes any other for delisted
+                raise YahooError(f"an answer of status {self._session.chart_status}") from None
             raise NoData(_one_line(error)) from None
         except ProviderError as error:
             if error.failure is Failure.RATE_LIMITED:

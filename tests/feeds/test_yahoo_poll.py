@@ -130,10 +130,12 @@ async def test_waits_between_rounds_grow_and_are_jittered(yahoo: Yahoo, tmp_path
         (500, b""),
         (401, b'{"finance":{"result":null,"error":{"code":"Unauthorized","description":"Invalid Crumb"}}}'),
         (403, b"{}"),
+        (500, b"{}"),
+        (503, b'{"finance":{"result":null,"error":{"code":"Service Unavailable"}}}'),
         (200, b'{"chart":{"result":null,"error":null}}'),
         (200, b'{"chart":{"result":null,"error":{"code":"Internal Server Error"}}}'),
     ],
-    ids=["500", "401", "403", "no result", "an error with status 200"],
+    ids=["500", "401", "403", "500 in JSON", "503", "no result", "an error with status 200"],
 )
 async def test_a_symbol_without_an_answer_holds_the_row_for_a_while_and_is_late_then(
     yahoo: Yahoo, tmp_path: Path, bad: tuple[int, bytes]
