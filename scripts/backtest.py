@@ -235,6 +235,7 @@ def write_files(
     from reports.evidence import write_disclosures, write_evidence
     from reports.manifest import write_manifest
     from reports.nearby import look_again
+    from reports.pdf import NAME, write_pdf
     from reports.tearsheet import deflated_plotly, write_tearsheet
 
     manifest_path = directory / "run.json"
@@ -269,9 +270,9 @@ def write_files(
     paths.append(write_disclosures(directory, manifest))
     paths.append(write_tearsheet(directory, manifest))
     if run.request.pdf:
-        from reports.pdf import write_pdf
-
         paths.append(write_pdf(directory, manifest))
+    else:
+        (directory / NAME).unlink(missing_ok=True)  # Of an earlier run into the same folder
     now = time.perf_counter()
     run.seconds.update(report=now - reporting, total=now - started)
     write_manifest(manifest_path, {**manifest, "timings": timings(run, started_at)})

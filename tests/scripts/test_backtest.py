@@ -250,3 +250,10 @@ def test_what_a_strategy_prints_is_no_result(data, home, monkeypatch, capsys):
     shown = capsys.readouterr()
     assert json.loads(shown.out)["counts"]["signals"] == 0
     assert "here" in shown.err
+
+
+def test_a_printed_tear_sheet_of_an_earlier_run_does_not_stay_beside_another(data, home):
+    (home / "out").mkdir()
+    (home / "out" / "tearsheet.pdf").write_bytes(b"of another run")
+    assert replay(data, "--output-dir", "out") == 0
+    assert not (home / "out" / "tearsheet.pdf").exists()
