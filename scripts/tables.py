@@ -111,6 +111,6 @@ def _figures(performance: Performance) -> tuple[str, ...]:
     figures = performance.figures()
     shapes = {"final_equity": ",.2f", "sharpe": ".2f"}
     return tuple(
-        "-" if (value := figures[name]) is None else format(value, shapes.get(name, ".1%"))
+        "-" if (value := figures[name]) is None else format(value, "z" + shapes.get(name, ".1%"))
         for name in HEADLINE
     )

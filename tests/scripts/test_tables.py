@@ -1,5 +1,7 @@
 """What is printed fits 80 columns and says what is not defined."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -50,6 +52,14 @@ def test_no_line_is_longer_than_eighty_columns(capsys, monkeypatch, summary, col
     shown = capsys.readouterr().out
     assert max(map(len, shown.splitlines())) <= 80
     assert "and 4 other reasons" in shown.replace("\n ", "")
+
+
+def test_a_figure_that_rounds_to_nothing_has_no_sign(capsys, summary):
+    lost = summary.combined.all | {"cagr": summary.combined.all["cagr"]._replace(value=-0.0002)}
+    tables.print_summary(summary._replace(combined=replace(summary.combined, all=lost)))
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("combined"))
+    assert " 0.0% " in line
+    assert "-0.0%" not in line
 
 
 @pytest.mark.parametrize("columns", ["30", "300"])
