@@ -255,6 +255,8 @@ def notebook(
     return run_notebook(dest or DESTINATION, run=run, force=force)
 
 
+# Commands of the original tool that are none here
+_INSTEAD = {"update-strategy-metrics": "strategies weigh what the settings strategy_weights say"}
 # Importing them registers their commands
 __all__ = ["app", "cli_alerts", "cli_live", "cli_universe", "run"]
 
@@ -297,6 +299,9 @@ def _message(error: typer.TyperException) -> str:
     unknown = getattr(error, "option_name", None)
     if not near or not unknown:
         message = error.format_message().replace("Value error, ", "", 1)  # Typer checks values with Pydantic
+        for name, instead in _INSTEAD.items():
+            if f"No such command {name!r}" in message:
+                return f"no command {name}: {instead}"
         cause: Any = error.__cause__
         value = repr(cause.errors()[0]["input"]) if hasattr(cause, "errors") else ""
         return message if value in message else f"{message}, was {value}"

@@ -90,6 +90,9 @@ def configuration(loaded: Loaded, defaults: Mapping[str, object]) -> Iterator[Fi
     sources = sorted({source for source in loaded.provenance.values() if source != "built-in"})
     yield Finding(section, "sources", State.OK, ", ".join(["built-in", *sources]))
     yield Finding(section, "settings", State.OK, f"{len(flat)} in force, {len(changed)} not the default")
+    if loaded.settings.automation.scan.enabled:
+        detail, remedy = "switched on, and no command runs by it", "run `scan` from cron or Task Scheduler"
+        yield Finding(section, "automation.scan", State.WARN, detail, remedy)
     for path in changed:
         origin = loaded.provenance.get(path) or _origin_of_parent(path, loaded.provenance)
         yield Finding(section, path, State.OK, f"{flat[path]}  ({origin})")

@@ -2,21 +2,24 @@
 
 Market value is price x shares where prices are given, else what a service states. A spread is that of the
 quote; without one it is estimated from highs and lows (Corwin and Schultz 2012, mean of the last 20 pairs of
-sessions).
+sessions). Numbers of shares are those of the day of the prices: what was fetched before a split is multiplied
+by its ratio.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.slab import Bars
+from engine.slab import ActionKind, Bars
 from feeds.holdings import Company
 from feeds.provider import Snapshot
+from feeds.sessions import session_days
 from universe.screen import Candidate
 
 VOLUME_BARS = 20
@@ -29,12 +32,16 @@ _USED = (
 
 
 class PriceFigures(NamedTuple):
-    """Of one symbol at its newest close. Averages are over the 20 traded bars before it, None with fewer."""
+    """Of one symbol at its newest close. Averages are over the 20 traded bars before it, None with fewer.
+
+    splits: day number and new shares per old share of each, the last year's.
+    """
 
     close_usd: float
     average_volume: float | None
     dollar_volume_usd: float | None
     spread: float | None
+    splits: tuple[tuple[int, float], ...] = ()
 
 
 def price_figures(
@@ -45,10 +52,14 @@ def price_figures(
     bars: up to that day and no further, prices as traded; day: int64[K], day numbers of their rows.
     """
     found = {}
+    all_splits = bars.actions[bars.actions["kind"] == ActionKind.SPLIT]
     for i, symbol in enumerate(symbols):
         rows = np.flatnonzero(bars.volume[:, i] > 0.0)  # False for NaN
         if len(rows) and as_of_day - int(day[rows[-1]]) <= PRICE_AGE_DAYS_MAX:
-            found[symbol] = _figures(*(getattr(bars, name)[rows, i] for name in _FIELDS))
+            own = all_splits[(all_splits["symbol"] == i) & (all_splits["row"] <= rows[-1])]
+            splits = tuple(zip(day[own["row"]].tolist(), own["value"].tolist(), strict=True))
+            figures = _figures(*(getattr(bars, name)[rows, i] for name in _FIELDS))
+            found[symbol] = figures._replace(splits=splits)
     return found
 
 
@@ -102,20 +113,29 @@ def candidate(
         dollar_volume_usd=prices.dollar_volume_usd if prices else _dollar_volume(snapshot),
         spread=spread,
         spread_source=spread_source,
-        float_shares=snapshot.float_shares,
+        float_shares=_shares(snapshot, "float_shares", snapshot.float_shares, prices),
         known_at=min((origin.fetched_at for origin in used), default=None),
         sources=tuple(sorted({origin.source for origin in used})),
     )
 
 
 def _market_cap(snapshot: Snapshot, prices: PriceFigures | None) -> float | None:
-    history = snapshot.shares_history
-    shares = history[-1].value if history else snapshot.shares_outstanding
+    field = "shares_history" if snapshot.shares_history else "shares_outstanding"
+    known = snapshot.shares_history[-1].value if snapshot.shares_history else snapshot.shares_outstanding
+    shares = _shares(snapshot, field, known, prices)
     if prices is not None and shares:
         return prices.close_usd * shares
     if snapshot.market_cap is not None or not shares or snapshot.price is None:
         return snapshot.market_cap
     return snapshot.price * shares
+
+
+def _shares(snapshot: Snapshot, field: str, known: float | None, prices: PriceFigures | None) -> float | None:
+    """Return a number of shares after the splits between the day on which it was fetched and the prices."""
+    if known is None or prices is None or not prices.splits:
+        return known
+    fetched = int(session_days(np.array([snapshot.origin(field).fetched_at]))[0])
+    return known * prod(ratio for day, ratio in prices.splits if day > fetched)
 
 
 def _dollar_volume(snapshot: Snapshot) -> float | None:

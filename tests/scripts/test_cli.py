@@ -158,6 +158,15 @@ def test_what_goes_wrong_inside_becomes_its_exit_code(capsys, monkeypatch, raise
     assert refused(capsys, "backtest")[0] == code
 
 
+def test_a_command_of_the_original_that_is_none_here_says_what_stands_in_for_it(capsys):
+    code, message = refused(capsys, "update-strategy-metrics", "--input", "metrics.json")
+    assert code == 2
+    assert (
+        "no command update-strategy-metrics: strategies weigh what the settings strategy_weights say"
+        in message
+    )
+
+
 def test_an_interruption_before_anything_was_done_is_code_130_and_says_so(capsys, monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt

@@ -80,6 +80,15 @@ def test_each_setting_that_is_no_default_is_told_with_its_origin_and_no_secret(
     assert "risk_management.max_name" not in told
 
 
+def test_a_schedule_for_scans_that_starts_nothing_is_told(
+    services: FaultyServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ("configuration", "automation.scan") not in findings(capsys)
+    Path("mine.json").write_text('{"automation": {"scan": {"enabled": true}}}')
+    told = findings(capsys, "--settings", "mine.json")["configuration", "automation.scan"]
+    assert (told["state"], told["remedy"]) == ("warn", "run `scan` from cron or Task Scheduler")
+
+
 def test_bad_settings_are_a_finding_and_the_rest_is_looked_at_all_the_same(
     services: FaultyServer, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from feeds.fundamentals_store import FundamentalsStore
-from feeds.provider import Snapshot
+from feeds.provider import Dated, Snapshot
 from scripts.cli import run
 from scripts.sources import read_symbols
 from tests.feeds.faulty_server import Asked, FaultyServer, Reply, faulty_server, of
@@ -285,6 +285,33 @@ def test_prices_of_the_time_make_market_value_volume_and_spread(home, capsys) ->
     write_prices(home / "prices.csv", factor_from=41)
     again = told(capsys, "--symbols", "AAA", "--data", "prices.csv", "--as-of", on)
     assert again["passed"] == document["passed"]  # later prices change nothing
+
+
+@pytest.mark.parametrize("field", ["shares_outstanding", "shares_history"])
+def test_shares_fetched_before_a_split_are_those_of_after_it(home, capsys, field) -> None:
+    sessions = write_prices(home / "prices.csv", days=60)
+    lines = (home / "prices.csv").read_text().splitlines()
+    reverse = [
+        f"{line},{0.1 if i == 40 else 1}" for i, line in enumerate(lines[1:])
+    ]  # one for ten, raw prices
+    (home / "prices.csv").write_text("\n".join([f"{lines[0]},split_coefficient", *reverse]) + "\n")
+    change = {field: (Dated(period_end="2025-09-30", value=5e8),) if field == "shares_history" else 5e8}
+    store().append(version("2026-01-10", float_shares=4e8, **change))
+    made = {}
+    for on in (sessions[39], sessions[40]):
+        document = told(capsys, "--symbols", "AAA", "--data", "prices.csv", "--as-of", on)
+        (verdict,) = [*document["passed"], *document["fallen"]]
+        made[on] = verdict["candidate"]
+    before, after = made.values()
+    assert before["market_cap_usd"] == pytest.approx(before["price_usd"] * 5e8)
+    assert after["market_cap_usd"] == pytest.approx(after["price_usd"] * 5e7)
+    assert (before["float_shares"], after["float_shares"]) == (4e8, pytest.approx(4e7))
+    store().append(
+        version(sessions[40], float_shares=4e7, shares_outstanding=5e7)
+    )  # fetched after it: as it is
+    document = told(capsys, "--symbols", "AAA", "--data", "prices.csv", "--as-of", sessions[41])
+    (verdict,) = document["passed"]
+    assert verdict["candidate"]["float_shares"] == 4e7
 
 
 def test_a_share_that_most_days_do_not_trade_has_its_twenty_bars_all_the_same(home, capsys) -> None:
