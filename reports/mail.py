@@ -92,12 +92,14 @@ def _rows(manifest: Mapping[str, Any]) -> list[list[str]]:
 
 def _cell(figures: Mapping[str, float | None], name: str, shape: str | None = None) -> str:
     value = figures.get(name)
-    return "-" if value is None else format(value, shape or _SHAPES.get(name, ".1%"))
+    return "-" if value is None else format(value, shape or "z" + _SHAPES.get(name, ".1%"))
 
 
 def _remarks(manifest: Mapping[str, Any], folder: Path | None, names: Sequence[str]) -> list[str]:
     data, counts = manifest["data"], manifest["counts"]
+    other_days = manifest.get("benchmark_days")
     remarks = [
+        *(["benchmark: over {} to {} alone, where it has prices".format(*other_days)] if other_days else ()),
         f"{data['source']}: {counted(data['rows'], 'rows')} x {counted(data['symbols'], 'symbols')},"
         f" {manifest['mode']} mode",
         ", ".join(counted(counts[kind], kind) for kind in _KINDS)

@@ -84,6 +84,16 @@ class Summary(NamedTuple):
     def account_rows(self) -> dict[str, Performance]:
         return {**self.accounts, "combined": self.combined}
 
+    @property
+    def benchmark_days(self) -> tuple[str, str] | None:
+        """First and last day of the benchmark where they are not those of the run; None where they are."""
+        if self.benchmark is None:
+            return None
+        ours, theirs = self.combined.history.days, self.benchmark.history.days
+        if (theirs[0], theirs[-1]) == (ours[0], ours[-1]):
+            return None
+        return str(theirs[0]), str(theirs[-1])
+
     def combined_rows(self) -> dict[str, Performance]:
         rows = {"combined": self.combined}
         return {**rows, "benchmark": self.benchmark} if self.benchmark else rows

@@ -314,6 +314,7 @@ def described(run: Run, summary: Summary) -> dict[str, Any]:
         "rejections": run.recorder.rejections_by_reason(),
         "metrics": manifest.metrics(summary),
         "undefined": manifest.undefined(summary),
+        "benchmark_days": summary.benchmark_days,
         "significance": run.judgement.as_dict() if run.judgement else None,
         "benchmark_weights": manifest.describe_weights(run.benchmark_weights),
         "open_positions": manifest.describe_positions(run.recorder, run.desk.open_positions()),

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
+from engine.counted import counted
 from engine.errors import SmallcapError
 from scripts.console import one_line
 
@@ -292,7 +293,7 @@ def _database(section: str, settings: Settings) -> Finding:
             trials = connection.execute("SELECT COUNT(*) FROM trials")[0][0]
     except SmallcapError as error:
         return Finding(section, "database", State.FAIL, one_line(str(error)))
-    return Finding(section, "database", State.OK, f"{shown}: {trials:,} configurations tried")
+    return Finding(section, "database", State.OK, f"{shown}: {counted(trials, 'configurations')} tried")
 
 
 async def _reach(name: str, url: str) -> Finding:

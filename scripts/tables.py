@@ -32,8 +32,8 @@ def print_summary(summary: Summary) -> None:
         style = "bold" if name == "combined" else "dim" if name == "benchmark" else ""
         table.add_row(name, *_figures(performance), style=style)
     console().print(table)
-    if other_days := _days_of_benchmark(summary):
-        print_line(other_days)
+    if summary.benchmark_days is not None:
+        print_line("benchmark: over {} to {} alone, where it has prices".format(*summary.benchmark_days))
     reasons = {
         p.undefined[name] for p in summary.account_rows().values() for name in HEADLINE if name in p.undefined
     }
@@ -95,16 +95,6 @@ def console() -> Console:
     from rich.console import Console
 
     return Console(width=WIDTH, highlight=False)
-
-
-def _days_of_benchmark(summary: Summary) -> str:
-    """Say over which days the benchmark's figures are, where those are not the run's; "" where they are."""
-    if summary.benchmark is None:
-        return ""
-    ours, theirs = summary.combined.history.days, summary.benchmark.history.days
-    if (theirs[0], theirs[-1]) == (ours[0], ours[-1]):
-        return ""
-    return f"benchmark: over {theirs[0]} to {theirs[-1]} alone, where it has prices"
 
 
 def _figures(performance: Performance) -> tuple[str, ...]:

@@ -53,6 +53,18 @@ def bodies(mail):
     return [received(mail).get_body((kind,)).get_content() for kind in ("plain", "html")]
 
 
+def test_a_benchmark_with_other_days_than_the_run_says_which():
+    for said in bodies(message(settings(), manifest(benchmark_days=["2020-06-01", "2021-01-29"]))):
+        assert "benchmark: over 2020-06-01 to 2021-01-29 alone, where it has prices" in said
+    for said in bodies(message(settings(), manifest())):
+        assert "alone" not in said
+
+
+def test_a_figure_that_rounds_to_nothing_has_no_sign():
+    text = bodies(message(settings(), manifest(metrics={"combined": FIGURES | {"cagr": -0.0002}})))[0]
+    assert "-0.0%" not in text
+
+
 def test_the_subject_says_how_it_went():
     mail = received(message(settings(), manifest()))
     assert mail["Subject"] == (

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from scripts.cli import run
+from storage.database import database_url
+from storage.trials import Trial, record_trial
 from tests.feeds.faulty_server import FaultyServer, faulty_server
 from tests.scripts.test_email import Inbox, Server
 
@@ -116,6 +118,13 @@ def test_a_folder_that_cannot_be_used_is_a_failure(
     told = findings(capsys, code=1)
     assert told["data", "data"]["state"] == "fail"
     assert "cannot be written" in told["data", "data"]["detail"]
+
+
+@pytest.mark.usefixtures("services")
+def test_one_configuration_is_told_in_the_singular(capsys: pytest.CaptureFixture[str]) -> None:
+    trial = Trial("market", "first", "2026-01-01", "backtest", 0.1, 250, None, None, "hash", "label")
+    record_trial(database_url("data", None), trial)
+    assert findings(capsys)["data", "database"]["detail"] == "data/smallcap.db: 1 configuration tried"
 
 
 def test_a_damaged_database_is_a_failure(services: FaultyServer, capsys: pytest.CaptureFixture[str]) -> None:
