@@ -160,7 +160,7 @@ def _chain(error: BaseException | None) -> list[BaseException]:
 
 
 def _told(error: Exception, email: Email, password: str | None) -> str:
-    if type(error) is TimeoutError:
+    if type(error) is TimeoutError or isinstance(error, aiosmtplib.SMTPReadTimeoutError):
         return f"not done within {email.timeout_seconds:g} s"
     if isinstance(error, aiosmtplib.SMTPResponseException):
         return _line(f"{error.code} {error.message}", password)

@@ -163,11 +163,6 @@ def test_vol_target_without_a_volatility_buys_nothing() -> None:
     assert played.rejections == [(3, 0, "below_min_notional")]
 
 
-def test_an_account_without_equity_buys_nothing() -> None:
-    played = play([FLAT], [signal(0, strategy=1)], rules=[ExitRules(), ExitRules()], weights=[1.0, 0.0])
-    assert played.rejections == [(0, 0, "no_cash")]
-
-
 def test_an_unknown_sector_has_the_limit_of_other() -> None:
     played = play([FLAT], [signal(0)], sectors=("",), sector_limits={"energy": 1.0, "other": 0.05})
     assert played.accepted == {0: 50}
