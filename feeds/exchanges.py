@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-NYSE, NASDAQ, AMEX = "NYSE", "NASDAQ", "AMEX"
+NYSE, NASDAQ, AMEX = EXCHANGES = "NYSE", "NASDAQ", "AMEX"
 
 _CODES = {
     NYSE: ("nyse", "nyq", "nys", "xnys", "new york stock exchange", "new york stock exchange inc"),

@@ -212,15 +212,17 @@ def _screened(
     found: Candidates, settings: Settings, request: ScanRequest, outcome: Outcome | None, on: date,
     now: datetime, *, is_past: bool,
 ) -> ScreenRecord:  # fmt: skip
+    from feeds.symbols import SymbolIndex
     from scripts.refresh_fundamentals import fundamentals_store
     from universe.candidates import candidate
-    from universe.screen import screen
+    from universe.screen import mistyped, screen
     from universe.screen_record import ScreenRecord
 
     store = fundamentals_store(settings)
     known_at = _end_of(on) if is_past else time.time_ns()
     notes = list(found.notes)
     prices = _prices(request.data, settings, on, notes) if request.data else {}
+    places, figures = SymbolIndex(prices), [*prices.values(), None]  # None: where there is no place
     if is_past and not request.data:
         notes.append("no prices of the time: --data PATH; volumes and spreads are those that services stated")
     skipped: dict[str, str] = {}
@@ -231,7 +233,8 @@ def _screened(
         except DataError as error:
             skipped[symbol] = str(error)
             continue
-        made = candidate(symbol, snapshot, company, prices.get(symbol))
+        place = places.find(symbol)
+        made = candidate(symbol, snapshot, company, figures[-1 if place is None else place])
         if not isinstance(made, str):
             known.append(made)
         elif snapshot is None and outcome and symbol in outcome.failed:
@@ -241,11 +244,12 @@ def _screened(
         else:
             skipped[symbol] = made
     if request.data:
-        n = sum(symbol in prices for symbol in found.companies)
+        n = sum(places.find(symbol) is not None for symbol in found.companies)
         notes.append(f"prices of {n:,} of {len(found.companies):,} candidates are in {request.data.name}")
     if outcome:
         notes += _stale(found, outcome, skipped)
         notes += [f"stopped asking {error.service}: {error.detail}" for error in outcome.stopped.values()]
+    notes += mistyped(known, settings.universe_criteria)
     done = screen(known, settings.universe_criteria)
     return ScreenRecord(
         as_of=on.isoformat(), screened_at=now.isoformat(timespec="seconds"),
@@ -270,10 +274,9 @@ def _stale(found: Candidates, outcome: Outcome, skipped: dict[str, str]) -> list
 
 
 def _prices(data: Path, settings: Settings, on: date, notes: list[str]) -> dict[str, PriceFigures]:
-    """Return figures of the prices up to a day, as traded where the files tell splits, by symbol key."""
+    """Return figures of the prices up to a day, as traded where the files tell splits, by symbol."""
     from feeds.sessions import day_number
     from feeds.source import open_source
-    from feeds.symbols import symbol_key
     from universe.candidates import ROWS_NEEDED, price_figures
 
     with Progress(None, what="import") as progress:
@@ -291,9 +294,8 @@ def _prices(data: Path, settings: Settings, on: date, notes: list[str]) -> dict[
                 " the ratio"
             )
     n = min(feed.n_rows, ROWS_NEEDED)
-    symbols = [symbol_key(symbol) for symbol in feed.universe.symbols]
     bars = feed.rows(feed.n_rows - n, feed.n_rows)
-    return price_figures(symbols, bars, feed.days[-n:], day_number(on))
+    return price_figures(feed.universe.symbols, bars, feed.days[-n:], day_number(on))
 
 
 def _end_of(on: date) -> int:

@@ -15,8 +15,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from config.sectors import KNOWN_SECTORS, unknown_sector
 from config.settings import UniverseCriteria
-from feeds.exchanges import exchange_key
+from feeds.exchanges import EXCHANGES, exchange_key
+from risk.sectors import sector_key
 from universe.sectors import is_in
 
 
@@ -118,6 +120,23 @@ def judge(candidate: Candidate, criteria: UniverseCriteria) -> Verdict:
                 candidate=candidate, failed=name, missing=value is None, unchecked=tuple(unchecked)
             )
     return Verdict(candidate=candidate, unchecked=tuple(unchecked))
+
+
+def mistyped(candidates: Iterable[Candidate], criteria: UniverseCriteria) -> list[str]:
+    """Return a remark on every sector and exchange asked for that neither has a common name nor is that of a
+    candidate: with it the filter is stricter than was meant."""
+    known = list(candidates)
+    remarks = []
+    for name in criteria.target_sectors:
+        if sector_key(name, "") in KNOWN_SECTORS or any(is_in(c.sector, c.industry, (name,)) for c in known):
+            continue
+        why = unknown_sector(name.strip().lower()) or "unknown sector"
+        remarks.append(f"target_sectors: no candidate is of {name!r}; {why}")
+    for name in criteria.exchange_whitelist:
+        key = exchange_key(name)
+        if key not in EXCHANGES and all(exchange_key(c.exchange) != key for c in known):
+            remarks.append(f"exchange_whitelist: no candidate is on {name!r}; unknown exchange")
+    return remarks
 
 
 class Screened(NamedTuple):

@@ -287,6 +287,17 @@ def test_prices_of_the_time_make_market_value_volume_and_spread(home, capsys) ->
     assert again["passed"] == document["passed"]  # later prices change nothing
 
 
+@pytest.mark.parametrize("spelt", ["MOGA", "MOG.A", "MOG-A", "MOG/A"])
+def test_prices_of_a_share_class_are_found_whichever_way_they_spell_it(home, capsys, spelt) -> None:
+    sessions = write_prices(home / "prices.csv")
+    text = (home / "prices.csv").read_text()
+    (home / "prices.csv").write_text(text.replace("AAA,", f"{spelt},"))
+    store().append(version("2026-01-02", "MOG-A"))
+    document = told(capsys, "--symbols", "MOG.A", "--data", "prices.csv", "--as-of", sessions[40])
+    assert [v["candidate"]["price_usd"] for v in document["passed"]] == [20.4]
+    assert any("prices of 1 of 1 candidates" in line for line in document["notes"])
+
+
 @pytest.mark.parametrize("field", ["shares_outstanding", "shares_history"])
 def test_shares_fetched_before_a_split_are_those_of_after_it(home, capsys, field) -> None:
     sessions = write_prices(home / "prices.csv", days=60)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from config.settings import UniverseCriteria
-from universe.screen import FILTERS, Candidate, judge, screen
+from universe.screen import FILTERS, Candidate, judge, mistyped, screen
 
 MILLION = 1e6
 GOOD = Candidate(
@@ -168,6 +168,20 @@ def test_a_biotech_is_in_healthcare_and_names_of_any_source_will_do() -> None:
         assert not judge(biotech, UniverseCriteria(target_sectors=(wanted,))).failed
     devices = msgspec.structs.replace(GOOD, sector="Health Care", industry="Devices")
     assert judge(devices, UniverseCriteria(target_sectors=("biotech",))).failed == "target_sectors"
+
+
+def test_a_sector_or_exchange_that_nobody_can_have_meant_is_told() -> None:
+    criteria = UniverseCriteria(
+        target_sectors=("Technology", "Biotechnology", "Shipping", "Tech"),
+        exchange_whitelist=("NMS", "NASDQ", "OTC Markets"),
+    )
+    candidates = [msgspec.structs.replace(GOOD, sector="shipping", exchange="OTC Markets")]
+    assert mistyped(candidates, criteria) == [
+        "target_sectors: no candidate is of 'Biotechnology'; unknown sector, did you mean biotech?",
+        "target_sectors: no candidate is of 'Tech'; unknown sector",
+        "exchange_whitelist: no candidate is on 'NASDQ'; unknown exchange",
+    ]
+    assert mistyped(candidates, UniverseCriteria()) == []
 
 
 def test_limits_are_inclusive() -> None:
