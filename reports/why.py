@@ -120,7 +120,9 @@ def told(event: Event) -> list[str]:
             f" {_number(row.get('price', ''))}, fee {row.get('fee')} ({row.get('reason')})"
         ]
     if event.kind == "cash flow":
-        return [f"{row.get('kind')} {row.get('amount')} on {row.get('quantity')} shares"]
+        # What a split leaves of a share is less than one, and the file counts whole ones
+        on = f" on {row.get('quantity')} shares" if _number(row.get("quantity", "")) != "0" else ""
+        return [f"{row.get('kind')} {row.get('amount')}{on}"]
     r_multiple = _number(row.get("r_multiple", ""))
     return [
         f"trade from {row.get('entry_date')}: {row.get('quantity')} at {_number(row.get('entry_price', ''))}"

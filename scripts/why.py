@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from config import load_settings
+from engine.counted import counted
 from engine.errors import SmallcapError
 from reports.why import Event, Life, closest, read_life, read_record, strategies_of, told
 from scripts.assembly import BacktestRequest, UsageError, day
@@ -202,7 +203,7 @@ def _print_json(
 def _print_report(
     life: Life, events: list[Event], explanations: list[Explanation], problem: str, date: str | None
 ) -> None:
-    print_line(f"{life.symbol}{f' on {date}' if date else ''}: {len(events):,} events")
+    print_line(f"{life.symbol}{f' on {date}' if date else ''}: {counted(len(events), 'events')}")
     for name in life.missing:
         print_line(f"no {name} in this folder")
     shown = ""

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from engine.errors import DataError
-from reports.why import closest, read_life, read_record, told
+from reports.why import Event, closest, read_life, read_record, told
 
 FILES = {
     "signals": "date,symbol,strategy,side,confidence,price_ref,stop,details\n"
@@ -68,3 +68,10 @@ def test_a_folder_without_a_run_is_an_error_that_says_what_is_missing(tmp_path):
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(DataError, match=r"run\.json"):
         read_record(tmp_path)
+
+
+def test_cash_is_told_with_its_shares_where_whole_ones_earned_it():
+    row = {"kind": "dividend", "amount": "8.000028", "quantity": "5"}
+    assert told(Event("2024-03-07", "trend", "cash flow", row)) == ["dividend 8.000028 on 5 shares"]
+    row = {"kind": "cash_in_lieu", "amount": "22.25", "quantity": "0"}
+    assert told(Event("2024-03-07", "trend", "cash flow", row)) == ["cash_in_lieu 22.25"]
