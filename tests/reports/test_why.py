@@ -72,6 +72,6 @@ def test_a_folder_without_a_run_is_an_error_that_says_what_is_missing(tmp_path):
 
 def test_cash_is_told_with_its_shares_where_whole_ones_earned_it():
     row = {"kind": "dividend", "amount": "8.000028", "quantity": "5"}
-    assert told(Event("2024-03-07", "trend", "cash flow", row)) == ["dividend 8.000028 on 5 shares"]
+    assert told(Event("2024-03-07", "cash flow", "trend", row)) == ["dividend 8.000028 on 5 shares"]
     row = {"kind": "cash_in_lieu", "amount": "22.25", "quantity": "0"}
-    assert told(Event("2024-03-07", "trend", "cash flow", row)) == ["cash_in_lieu 22.25"]
+    assert told(Event("2024-03-07", "cash flow", "trend", row)) == ["cash_in_lieu 22.25"]
