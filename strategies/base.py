@@ -112,7 +112,6 @@ class KernelStrategy(Strategy):
     conditions: ClassVar[tuple[str, ...]] = ()
     symbol_axes: ClassVar[Mapping[str, int]] = {}
     scratch: ClassVar[tuple[str, ...]] = ()  # arrays that no snapshot needs
-    trusted: ClassVar[bool] = False  # True: tests hold its kernel to what is else checked at each slab
     kernel: ClassVar[Any]
 
     def __init__(self, **parameters: Any) -> None:
@@ -163,8 +162,7 @@ class KernelStrategy(Strategy):
             return _NO_SIGNALS
         rows = parts[0] if len(parts) == 1 else join_rows(parts)
         rows["strategy"] = index
-        if not self.trusted:
-            check_signals(rows, tape, self._n_symbols, self.name)
+        check_signals(rows, tape, self._n_symbols, self.name)
         return rows
 
     def on_rename(self, old: str, new: str) -> None:

@@ -319,7 +319,6 @@ class CanSlim(KernelStrategy):
     scratch: ClassVar[tuple[str, ...]] = ("steps", "candidates", "factors", "raws", "raw_of")
     Params: ClassVar[type[Any]] = CanSlimParams
     kernel: ClassVar[Any] = canslim_kernel
-    trusted = True
 
     def __init__(self, **parameters: Any) -> None:
         super().__init__(**parameters)

@@ -261,7 +261,6 @@ class LivermoreBreakout(KernelStrategy):
     }  # fmt: skip
     Params: ClassVar[type[Any]] = LivermoreParams
     kernel: ClassVar[Any] = livermore_kernel
-    trusted = True
 
     def __init__(self, **parameters: Any) -> None:
         super().__init__(**parameters)

@@ -221,7 +221,6 @@ class EmaTrend(KernelStrategy):
     }  # fmt: skip
     Params: ClassVar[type[Any]] = TrendParams
     kernel: ClassVar[Any] = trend_kernel
-    trusted = True
 
     def __init__(self, **parameters: Any) -> None:
         super().__init__(**parameters)

@@ -280,7 +280,6 @@ class CupWithHandle(KernelStrategy):
     }  # fmt: skip
     Params: ClassVar[type[Any]] = CupParams
     kernel: ClassVar[Any] = cup_kernel
-    trusted = True
 
     def __init__(self, **parameters: Any) -> None:
         super().__init__(**parameters)
