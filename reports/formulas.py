@@ -20,6 +20,7 @@ ANNUAL_SESSIONS = 252
 CAGR_DAYS_MIN = 30
 SQN_TRADES_MIN = 30
 NEWEY_WEST_LAGS = 5
+LOST = "all capital was lost"
 
 Float = NDArray[np.float64]
 Rows = NDArray[np.void]
@@ -48,7 +49,7 @@ class Case:
         if not len(self.account):
             raise Undefined("no bars")
         if self.account.ruined:
-            raise Undefined("all capital was lost")
+            raise Undefined(LOST)
         return self.account.returns
 
     @property
@@ -149,7 +150,7 @@ def cagr(case: Case) -> float:
     if days < CAGR_DAYS_MIN:
         raise Undefined(f"needs {CAGR_DAYS_MIN} calendar days, has {days}")
     if growth <= 0:
-        raise Undefined("all capital was lost")
+        raise Undefined(LOST)
     return float(growth ** (365.25 / days) - 1)
 
 
@@ -208,7 +209,7 @@ def _gross(case: Case) -> Float:
 def exposure_mean(case: Case) -> float:
     gross = _gross(case)
     if np.any(case.account.equity <= 0):
-        raise Undefined("all capital was lost")
+        raise Undefined(LOST)
     return float(np.mean(gross / case.account.equity))
 
 
@@ -223,7 +224,7 @@ def turnover(case: Case) -> float:
         raise Undefined("not an account that trades")
     mean = float(np.mean(case.account.equity))
     if mean <= 0:
-        raise Undefined("all capital was lost")
+        raise Undefined(LOST)
     return min(bought, sold) / mean * ANNUAL_SESSIONS / len(case.account)
 
 
@@ -294,7 +295,7 @@ def _capture(case: Case, sign: int) -> float:
 def _annual(returns: Float) -> float:
     growth = float(np.prod(1 + returns))
     if growth <= 0:
-        raise Undefined("all capital was lost")
+        raise Undefined(LOST)
     return float(growth ** (ANNUAL_SESSIONS / len(returns)) - 1)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reports.files import Column, floats, text
-from reports.formulas import ANNUAL_SESSIONS
+from reports.formulas import ANNUAL_SESSIONS, LOST
 from reports.overfitting import BLOCKS, Overfitting, probability_of_overfitting
 from reports.statistics import Significance, significance
 from storage.trials import DailyReturns, Trials
@@ -109,8 +109,9 @@ def judge(
     """Judge daily returns by all trials on the same data, themselves included. risk_free_rate: a year;
     uncounted: why `trials` is not all there were."""
     daily_rate = (1 + risk_free_rate) ** (1 / ANNUAL_SESSIONS) - 1
-    matrix = comparable(own, trials.daily) - daily_rate
-    correlation = mean_correlation(matrix)
+    is_whole = bool(np.all(np.isfinite(own.returns)))
+    matrix = comparable(own, trials.daily if is_whole else ()) - daily_rate
+    correlation = mean_correlation(matrix) if is_whole else None
     rho = min(max(correlation or 0.0, 0.0), 1.0)
     said = significance(
         own.returns, risk_free_rate=risk_free_rate, trial_sharpes=trials.sharpes, trials=trials.total,
@@ -120,6 +121,8 @@ def judge(
     found, reason = None, ""
     if uncounted:
         reason = uncounted
+    elif not is_whole:
+        reason = LOST
     elif n < 2:
         fewer = trials.total - 1
         reason = (

@@ -44,9 +44,10 @@ class Significance(NamedTuple):
 
 
 def sample(excess_returns: Float) -> Sample | None:
-    """Return the moments of a series, None when it has no Sharpe ratio."""
-    values = excess_returns[~np.isnan(excess_returns)]
-    if len(values) < 2:
+    """Return the moments of a series, None when it has no Sharpe ratio: too short, constant, or with days
+    without a return, which follow a total loss."""
+    values = excess_returns
+    if len(values) < 2 or np.any(np.isnan(values)):
         return None
     centred = values - values.mean()
     variance = float(np.mean(centred**2))

@@ -38,6 +38,16 @@ def test_trials_over_the_same_days_are_compared_and_others_only_counted():
     assert alone.reason == "2 other configurations tried, none with a return kept of each of these days"
 
 
+def test_a_run_that_lost_everything_is_judged_by_that_and_compared_with_nothing():
+    other, lost = returns(), returns()
+    lost.returns[200], lost.returns[201:] = -1.0, np.nan
+    made = judge(lost, Trials(2, (0.03,), (lost, other)))
+    assert (made.overfitting, made.reason) == (None, "all capital was lost")
+    assert (made.significance.psr, made.significance.dsr, made.mean_correlation) == (None, None, None)
+    assert made.effective_trials == 2
+    assert judge(other, Trials(2, (0.03,), (lost, other))).reason.startswith("1 other")
+
+
 def test_correlated_trials_are_worth_fewer():
     own = returns()
     twins = tuple(DailyReturns(own.days, own.returns + RANDOM.normal(0, 1e-4, 400)) for _ in range(9))
