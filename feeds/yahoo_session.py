@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from curl_cffi import requests
-from curl_cffi.const import CurlFollow
+from curl_cffi.const import CurlECode, CurlFollow
 from curl_cffi.requests import exceptions
 from yfinance.data import YfData
 
@@ -148,6 +148,10 @@ def failure_of(error: Exception, symbol: str, timeout_s: float) -> ProviderError
         failure, detail = Failure.TIMEOUT, f"no answer within {timeout_s:g} s"
     elif "SSRF" in str(error):
         failure, detail = Failure.REFUSED, "a redirect to an address that is not of the public internet"
+    elif isinstance(error, exceptions.InvalidSchema):
+        failure, detail = Failure.REFUSED, "a redirect to an address that is none of the web"
+    elif getattr(error, "code", None) == CurlECode.BAD_CONTENT_ENCODING:
+        detail = "an answer that cannot be unpacked"
     elif isinstance(error, exceptions.IncompleteRead):
         failure, detail = Failure.UNAVAILABLE, "the connection was cut"
     elif isinstance(error, exceptions.RequestException):

@@ -156,7 +156,12 @@ def _notes(membership: Membership, board: Board, settings: Settings) -> list[str
             f"no {board.baseline} in these prices, so no excess over it; --benchmark PATH:{board.baseline}"
         )
     if not (settings.fundamentals.csv_path or settings.fundamentals.json_dir):
-        notes.append("can_slim is scored without earnings: fundamentals.json_dir names none")
+        fetched = Path(settings.storage.universe_dir) / "fundamentals"
+        there = fetched.expanduser().is_dir()
+        notes.append(
+            "can_slim is scored without earnings: fundamentals.json_dir names none"
+            + (f"; those that refresh-fundamentals fetched are in {fetched}" if there else "")
+        )
     return notes
 
 

@@ -197,6 +197,9 @@ async def _loop(trigger: BaseTrigger, cycle: Callable[[], Any], tell: Callable[[
     async def work() -> None:
         try:
             tell(await cycle())
+        except asyncio.CancelledError:  # The program ends, which APScheduler would log with a traceback
+            note("the refresh under way is broken off: what was fetched is kept")
+            return
         except Exception as error:  # Whatever spoiled this one must not take the next ones away
             report_error(error)
         _say_next(job)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from feeds.fundamentals_store import FundamentalsStore
+from feeds.provider import Snapshot
 from scripts.cli import run
 from tests.scripts.price_file import weekdays, write_prices
 from universe.constituents import RUSSELL_2000, ConstituentStore
@@ -71,6 +73,19 @@ def test_another_benchmark_goes_by_its_own_name(capsys) -> None:
     assert (found["baseline"], found["baseline_change"]) == ("BBBB", pytest.approx(change, rel=1e-12))
     assert run(["momentum", "russell", "--data", "prices.csv", "--benchmark", "prices.csv:BBBB"]) == 0
     assert "2 names, BBBB " in capsys.readouterr().out
+
+
+def test_fundamentals_that_are_there_and_not_used_are_named(home, capsys, monkeypatch) -> None:
+    keep("2020-12-01", "AAAA", "BBBB")
+    folder = home / "data/universe/fundamentals"
+    FundamentalsStore(folder).append(Snapshot(symbol="AAAA", source="yahoo", fetched_at=1, roe=0.2))
+    without = "can_slim is scored without earnings: fundamentals.json_dir names none"
+    assert (
+        f"{without}; those that refresh-fundamentals fetched are in {folder.relative_to(home)}"
+        in (told(capsys)["notes"])
+    )
+    monkeypatch.setenv("TS_FUNDAMENTALS__JSON_DIR", str(folder))
+    assert not any(without in note for note in told(capsys)["notes"])
 
 
 def test_the_newest_signals_are_those_that_a_backtest_gives(capsys) -> None:

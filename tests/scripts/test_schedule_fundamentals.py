@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -201,6 +202,20 @@ def test_the_loop_goes_on_after_a_cycle_that_failed_and_ends_at_sigterm(
     asyncio.run(asyncio.wait_for(schedule_fundamentals._loop(now, cycle, tell), 600))
     assert began == [None]
     assert "the disk is on fire" in capsys.readouterr().err
+
+
+def test_a_cycle_under_way_at_sigterm_is_broken_off_in_one_line(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def cycle() -> Cycle:
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.sleep(600)
+        raise AssertionError("the loop should have ended")
+
+    now = DateTrigger(datetime.now(UTC))
+    asyncio.run(asyncio.wait_for(schedule_fundamentals._loop(now, cycle, lambda done: None), 600))
+    assert "the refresh under way is broken off: what was fetched is kept\n" in capsys.readouterr().err
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 def test_what_a_good_cycle_did_is_told(capsys: pytest.CaptureFixture[str]) -> None:
