@@ -88,8 +88,8 @@ async def latency(symbols: int, warm_up: int, rows: int, pace_s: float) -> dict[
             gc.freeze()  # As the monitor does when it starts
             for row in range(warm_up, warm_up + rows):
                 told.append(_take(*_input(bars, row), writer, publisher))
+                store.maintain(idle=True)  # Before it waits, like the monitor
                 await asyncio.sleep(pace_s)
-                store.maintain(idle=True)
             here.send("done")
             received = await _answer(here)
             receiver.join()

@@ -74,7 +74,10 @@ class AlertBook:
         found = []
         seen = set()
         for reading in readings:
-            seen.add((reading.rule, _storable(reading.subject)))
+            if not (reading.subject.isascii() and reading.detail.isascii()):
+                subject, detail = _storable(reading.subject), _storable(reading.detail)
+                reading = reading._replace(subject=subject, detail=detail)
+            seen.add(reading[:2])
             found += self._judge(reading, view, background)
         for place in [place for place, alert in self._alerts.items() if place not in seen and alert.open]:
             found += self._judge(episodes.gone(self._alerts[place]), view, background)
@@ -146,9 +149,7 @@ class AlertBook:
     def _judge(
         self, reading: Reading, view: PortfolioView, background: Callable[[Reading], Background]
     ) -> list[Transition]:
-        if not (reading.subject.isascii() and reading.detail.isascii()):
-            reading = reading._replace(subject=_storable(reading.subject), detail=_storable(reading.detail))
-        place, now_ns = (reading.rule, reading.subject), _time_ns(reading.rule, view)
+        place = reading[:2]
         if view.catching_up and not RULES[reading.rule].of_machine:
             self._follow(place, reading.value, view.session)
             return []
@@ -158,7 +159,7 @@ class AlertBook:
                 self._follow(place, reading.value, view.session)
                 return []
             alert = OpenAlert(rule=reading.rule, subject=reading.subject)
-        said = []
+        said, now_ns = [], _time_ns(reading.rule, view)
         if alert.open and episodes.is_over(alert, self._pace, now_ns):
             before = reading._replace(value=alert.value, detail=alert.detail)
             said.append(self._say(alert, episodes.end(alert, now_ns), before, view, background))
@@ -270,4 +271,4 @@ def _time_ns(rule: str, view: PortfolioView) -> int:
 
 def _storable(text: str) -> str:
     """Return text that has UTF-8: halves of surrogate pairs, as in odd file names, have none."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+    return text.encode("utf-8", "replace").decode()

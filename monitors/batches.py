@@ -30,7 +30,6 @@ from engine.events import (
     Side,
     Signals,
     Tif,
-    join_rows,
 )
 from engine.held import COST, MARK, QUANTITY, STOP, STRATEGY, SYMBOL
 from engine.jit import entered, kernel
@@ -243,10 +242,11 @@ def _renumbered(texts: Texts, table: Sequence[str]) -> list[int]:
 def _split(family: str, layout: Layout, parts: Sequence[NDArray[np.void]], ts_ns: int) -> Iterator[Batch]:
     if not parts:
         return
-    rows = parts[0] if len(parts) == 1 else join_rows(parts)
-    numbers = np.ascontiguousarray(rows).view(np.int64).reshape(len(rows), -1)
-    for first in range(0, len(rows), PACKET_MESSAGES):
-        last = min(first + PACKET_MESSAGES, len(rows))
+    # By way of bytes: for a view of records as numbers NumPy looks at each of their fields
+    joined = np.frombuffer(b"".join([rows.tobytes() for rows in parts]), np.int64)
+    numbers = joined.reshape(-1, parts[0].itemsize // 8)
+    for first in range(0, len(numbers), PACKET_MESSAGES):
+        last = min(first + PACKET_MESSAGES, len(numbers))
         yield Batch(family, last - first, ts_ns, layout.pack(numbers, first, last))
 
 

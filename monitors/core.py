@@ -348,14 +348,12 @@ def _regime(bits: int) -> str:
 
 
 def _digest(events: Sequence[object], transitions: Sequence[Transition]) -> bytes:
-    digest = hashlib.sha256()
+    parts: list[bytes] = []
     for event in events:
         if isinstance(event, Batch):
-            digest.update(type(event).__name__.encode())
-            digest.update(event.rows.tobytes())
+            parts += (type(event).__name__.encode(), event.rows.tobytes())
         elif isinstance(event, Equity):
-            digest.update(b"Equity")
-            for column in (event.ts, event.cash, event.gross, event.equity):
-                digest.update(column.tobytes())
-    digest.update(msgspec.msgpack.encode(transitions))
-    return digest.digest()
+            parts.append(b"Equity")
+            parts += [column.tobytes() for column in (event.ts, event.cash, event.gross, event.equity)]
+    parts.append(msgspec.msgpack.encode(transitions))
+    return hashlib.sha256(b"".join(parts)).digest()

@@ -102,7 +102,7 @@ class Publisher:
         self._wanted: set[str] = set()  # families of which packets are
         self._wanted_singly: set[str] = set()
         self._bar_encoder = BarEncoder(())
-        self._bars: Iterator[None] = iter(())
+        self._bars: Iterator[None] | None = None  # of the newest row, as far as not sent
         self._bars_waiting = asyncio.Event()
         self._newcomers = asyncio.Event()
         self._tokens, self._refilled_s = REPLAY_BURST, clock.monotonic_s()
@@ -235,12 +235,15 @@ class Publisher:
         return self._bar_encoder.batches(bars, row.ts_ns)
 
     def _flush(self) -> None:
-        _exhaust(self._bars)
+        if self._bars is not None:
+            _exhaust(self._bars)
+            self._bars = None
 
     async def _send_bars(self) -> None:
         while True:
             await self._bars_waiting.wait()
-            if next(self._bars, _DONE) is _DONE:
+            if self._bars is None or next(self._bars, _DONE) is _DONE:
+                self._bars = None
                 self._bars_waiting.clear()
             self._read_subscriptions()
             await asyncio.sleep(0)

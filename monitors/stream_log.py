@@ -52,6 +52,7 @@ SCHEMA = (
 KEPT: Mapping[str, int] = {family: 1_000_000 for family in FAMILIES} | {"bar": 5_000_000}
 
 _COLUMNS = "seq, family, family_seq, count, ts_ns, payload, journal_seq, digest"
+_INSERT = f"INSERT INTO stream ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 class StreamRow(NamedTuple):
@@ -121,7 +122,7 @@ def append(
         row = StreamRow(*values, seal(*values))
         rows.append(row)
         seq += batch.count
-    connection.executemany(f"INSERT INTO stream ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+    connection.executemany(_INSERT, rows)
     for row in rows:
         if row.last_family_seq > kept[row.family]:
             _forget(connection, row, kept[row.family])
