@@ -69,7 +69,13 @@ def cache_root() -> Path:
 
 
 def _private_directory(path: Path) -> Path:
-    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise EngineError(
+            f"{path}: kernel cache cannot be made ({error.strerror}); set SMALLCAP_CACHE_DIR to a folder that"
+            " can be written"
+        ) from error
     status = path.stat()
     if hasattr(os, "getuid") and status.st_uid != os.getuid():
         raise EngineError(

@@ -6,12 +6,16 @@ functions that were compiled into it, NumPy's in Numba's own words above all: to
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from numba.core import caching
 
 _FunctionCache: Any = caching.FunctionCache  # Numba's own types do not cover these
 _CompileResultCacheImpl: Any = caching.CompileResultCacheImpl
+
+_log = logging.getLogger(__name__)
+_told: list[str] = []  # the folder that cannot be written; once is enough
 
 
 class _Written(_CompileResultCacheImpl):  # type: ignore[misc]
@@ -32,3 +36,15 @@ class KernelCache(_FunctionCache):  # type: ignore[misc]
         """Return the kernel for a signature, or None. A compiler that is needed fills its tables itself."""
         with self._guard_against_spurious_io_errors():
             return self._load_overload(sig, target_context)
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Write a compiled kernel. A disk that takes it not costs time at each start, and no run."""
+        try:
+            super().save_overload(sig, data)
+        except OSError as error:
+            if not _told:
+                _told.append(self._impl.locator.get_cache_path())
+                _log.warning(
+                    "%s cannot be written (%s): each start compiles anew; free some space or set"
+                    " SMALLCAP_CACHE_DIR", _told[0], error.strerror,
+                )  # fmt: skip

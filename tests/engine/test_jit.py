@@ -38,6 +38,12 @@ def test_a_cache_folder_that_others_can_write_is_refused(tmp_path: Path) -> None
     assert stat.S_IMODE(jit._private_directory(tmp_path / "new").stat().st_mode) == 0o700
 
 
+def test_a_cache_folder_that_cannot_be_made_is_told_with_its_remedy(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(EngineError, match=r"file/kernels: kernel cache cannot be made .*SMALLCAP_CACHE_DIR"):
+        jit._private_directory(tmp_path / "file" / "kernels")
+
+
 def test_the_cache_root_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SMALLCAP_CACHE_DIR", str(tmp_path))
     assert jit.cache_root() == tmp_path

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-from engine import jit
+import pytest
+from numba.core import caching
+
+from engine import jit, kernel_cache
 
 KERNELS = """
 import sys
@@ -71,3 +75,20 @@ def test_a_second_start_loads_kernels_without_the_compiler_and_compiles_what_is_
     for path in tmp_path.rglob("*.doubled-*"):
         path.unlink()
     assert run() == [said[0], "no compiler", *said[2:]]
+
+
+def test_a_disk_that_takes_no_kernel_costs_no_run(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    @jit.kernel
+    def threefold(value):  # type: ignore[no-untyped-def]
+        return 3 * value
+
+    monkeypatch.setattr(kernel_cache, "_told", [])
+    monkeypatch.setattr(caching.IndexDataCacheFile, "save", full)
+    assert (threefold(14), threefold(0.5)) == (42, 1.5)
+    (told,) = caplog.messages
+    assert "cannot be written (No space left on device): each start compiles anew" in told
