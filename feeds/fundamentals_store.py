@@ -185,6 +185,8 @@ def read_versions(path: Path) -> tuple[Snapshot, ...]:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
     versions = []
     for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue  # Where somebody removed a line
         try:
             versions.append(_decoder.decode(line))
         except msgspec.MsgspecError as error:

@@ -28,7 +28,7 @@ _NAMES = {
     "sector": ("sector", "gicssector"),
     "industry": ("industry", "gicssubindustry", "subindustry"),
     "exchange": ("exchange",),
-    "added": ("dateadded", "added"),
+    "added": ("dateadded", "datefirstadded", "added"),
     "asset_class": ("assetclass",),
     "price": ("price",),
 }

@@ -124,6 +124,8 @@ class Http:
                 raise self._failed(Failure.REFUSED, detail, symbol)
         if unpacker is not None and not unpacker.eof:
             raise self._failed(Failure.UNAVAILABLE, "the connection was cut", symbol)
+        if unpacker is not None and unpacker.unused_data.strip(b"\0"):
+            raise self._failed(Failure.MALFORMED, "an answer that cannot be unpacked", symbol)
         return bytes(body)
 
     def _check_status(self, response: httpx2.Response, symbol: str) -> None:

@@ -107,6 +107,7 @@ def described(key: str, done: Refreshed) -> dict[str, Any]:
         "companies": done.n_companies,
         "left_out": [row._asdict() for row in done.left_out],
         "before": done.before.isoformat() if done.before else None,
+        "entries_unread": list(done.entries_unread),
         "joined": list(done.joined),
         "left": list(done.left),
         "path": str(done.path),
@@ -124,6 +125,10 @@ def _print_report(label: str, done: Refreshed, *, dated: bool) -> None:
     print_line(f"{label} as of {done.as_of}: {done.n_companies:,} companies{out}")
     if not dated:
         print_line("the list says no date of its own: it counts as of today; --as-of says otherwise")
+    if done.entries_unread:
+        n, shown = len(done.entries_unread), ", ".join(done.entries_unread[:_SHOWN])
+        more = f" and {n - _SHOWN} more" if n > _SHOWN else ""
+        print_line(f"dates of entry that are no ISO dates, so taken as members all along: {shown}{more}")
     for why, n in Counter(row.why.partition(":")[0] for row in done.left_out).most_common():
         rows = [row for row in done.left_out if row.why.startswith(why)]
         names = [row.symbol if row.symbol.isalnum() else row.name for row in rows]

@@ -129,7 +129,8 @@ async def run_cycle(settings: Settings, *, sp500: bool, russell: bool) -> Cycle:
                         known[symbol] = snapshot
             cycle.coverage = coverage(symbols, known, plan.validation, now_ns=now_ns)
             cycle.rows = sector_rows(wanted, known)
-            listed = ((r.symbol, r.sector, "") for r in cycle.rows)
+            sectors = {row.symbol: row.sector for row in cycle.rows}
+            listed = ((symbol, sectors.get(symbol, ""), "") for symbol in symbols)
             cycle.unknown_sectors = unknown_sectors(listed)
             if not cycle.coverage.breaches:
                 write_whole(folder / METADATA, _csv(cycle.rows))
@@ -283,7 +284,9 @@ def _print_report(done: Cycle, settings: Settings) -> None:
     for stopped in outcome.stopped.values():
         print_line(f"stopped asking {stopped.service}: {stopped.detail}")
     for sector, symbols in done.unknown_sectors.items():
-        print_line(f"unknown sector {sector or '(none)'!r}: {', '.join(symbols[:_SHOWN])}")
+        what = f"unknown sector {sector!r}" if sector else "no sector, so not in the metadata"
+        more = f" and {len(symbols) - _SHOWN:,} more" if len(symbols) > _SHOWN else ""
+        print_line(f"{what}: {', '.join(symbols[:_SHOWN])}{more}")
     if done.path is not None:
         print_line(f"sector metadata of {counted(len(done.rows), 'names')}: {done.path}")
         return

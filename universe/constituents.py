@@ -162,6 +162,11 @@ def _read(day: dt.date, path: Path) -> DatedList:
     return DatedList(day, parse_holdings(path.read_bytes(), path.name).companies)
 
 
+def entry_unread(company: Company) -> bool:
+    """Return whether a list tells a date of entry that is no date: the name then counts as always listed."""
+    return bool(company.added) and _entry(company) is None
+
+
 def _entry(company: Company) -> dt.date | None:
     """Return the day on which a company entered the index, None where the list does not tell."""
     try:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from engine.errors import DataError
 from feeds.holdings import Holdings, LeftOut, parse_holdings
-from universe.constituents import ConstituentStore, DatedList, Index
+from universe.constituents import ConstituentStore, DatedList, Index, entry_unread
 
 SHRINK_MAX = 0.10
 
@@ -30,6 +30,7 @@ class Refreshed:
     before: dt.date | None
     joined: tuple[str, ...]
     left: tuple[str, ...]
+    entries_unread: tuple[str, ...] = ()  # symbols whose date of entry is no ISO date
 
 
 def refresh(
@@ -55,6 +56,7 @@ def refresh(
     return Refreshed(
         path, is_new, as_of, held.as_of is not None, len(now), held.left_out,
         earlier[-1].as_of if earlier else None, tuple(sorted(now - then)), tuple(sorted(then - now)),
+        tuple(company.symbol for company in held.companies if entry_unread(company)),
     )  # fmt: skip
 
 

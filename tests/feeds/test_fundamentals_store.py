@@ -229,6 +229,15 @@ def test_a_damaged_line_is_named(tmp_path: Path) -> None:
         store.versions("AAA")
 
 
+def test_a_blank_line_is_no_version(tmp_path: Path) -> None:
+    first, second = said("yahoo", NOV_1), said("yahoo", NOV_20)
+    store = store_of(tmp_path, first)
+    path = tmp_path / "AAA.jsonl"
+    path.write_bytes(b"\n" + path.read_bytes() + b"\r\n \n")
+    store.append(second)
+    assert store.versions("AAA") == (first, second)
+
+
 def test_a_full_disk_is_one_line_and_keeps_what_was_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

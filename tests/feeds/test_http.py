@@ -99,6 +99,12 @@ async def test_an_answer_comes_through_and_the_key_goes_out(server: FaultyServer
             "the connection was cut",
         ),
         (
+            Reply(200, PACKED + PACKED, {"Content-Encoding": "gzip"}),
+            Failure.MALFORMED,
+            3,
+            "an answer that cannot be unpacked",
+        ),
+        (
             Reply(200, b"[1]", {"Content-Encoding": "gzip"}),
             Failure.MALFORMED,
             3,

@@ -13,7 +13,7 @@ import pytest
 from scripts.cli import run
 from tests.feeds.faulty_server import FaultyServer, Reply, faulty_server
 from tests.universe.index_lists import export, names
-from universe.constituents import INDICES, RUSSELL_2000, ConstituentStore
+from universe.constituents import INDICES, RUSSELL_2000, SP500, ConstituentStore
 
 LAST = dt.date(2025, 5, 13)
 
@@ -102,6 +102,19 @@ def test_the_s_and_p_500_takes_a_date_because_its_list_has_none(home, capsys) ->
     assert run(command) == 0
     assert "counts as of today" in capsys.readouterr().out
     assert run([*command, "--as-of", "soon"]) == 2
+
+
+def test_dates_of_entry_that_are_none_are_told(home, capsys) -> None:
+    first, second, *others = names(503)
+    rows = "\n".join(f"{name},x,Energy,2001-01-01" for name in others)
+    rows += f"\n{first},x,Energy,03/04/1957\n{second},x,Energy,\n"
+    (home / "sp.csv").write_text(f"Symbol,Security,GICS Sector,Date first added\n{rows}")
+    assert run(["refresh-sp500", "--file", "sp.csv"]) == 0
+    assert f"members all along: {first}" in " ".join(capsys.readouterr().out.split())
+    assert run(["refresh-sp500", "--file", "sp.csv", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["entries_unread"] == [first]
+    (known,) = ConstituentStore("data/universe").lists(SP500)
+    assert {c.added for c in known.companies} == {"2001-01-01", "03/04/1957", ""}
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,17 @@ def test_one_cycle_publishes_the_sector_of_every_name(
     assert told(capsys, "--skip-russell")["fresh"] == ["AAA", "BBB"]
 
 
+def test_names_without_a_sector_are_left_out_of_the_metadata_and_told(
+    yahoo: FaultyServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    blank = summary(assetProfile={"sector": ""})
+    on_summary(yahoo, lambda asked, symbol: blank if symbol == "BBB" else summary())
+    assert told(capsys, "--skip-russell")["unknown_sectors"] == {"": ["BBB"]}
+    assert run(["schedule-fundamentals", "--run-once", "--skip-russell"]) == 0
+    assert "no sector, so not in the metadata: BBB\n" in capsys.readouterr().out
+    assert [line.split(",")[0] for line in METADATA.read_text().splitlines()] == ["symbol", "AAA"]
+
+
 def test_a_breach_keeps_the_last_good_metadata_and_is_a_failure(
     yahoo: FaultyServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
