@@ -2,7 +2,8 @@
 
 1. K_eff = rho + (1 - rho) K of K trials counts for the deflated Sharpe ratio, rho their mean correlation.
 2. The probability of overfitting compares this run with every trial that has a return on each of its days.
-   Trials over fewer days, and those so old that their returns are no longer kept, count in K alone.
+   Trials over fewer days, and those so old that their returns are no longer kept, count in K alone. Trials
+   with the same return on each of these days are one: a twin can neither win nor lose.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.counted import counted
 from reports.files import Column, floats, text
 from reports.formulas import ANNUAL_SESSIONS, LOST
 from reports.overfitting import BLOCKS, Overfitting, probability_of_overfitting
@@ -63,7 +65,10 @@ class Judgement(NamedTuple):
                 found and found.loss_probability,
                 "probability that the best trial then loses money",
             ),
-            "pbo_configurations": (found and found.n_configurations, "trials compared, over the same days"),
+            "pbo_configurations": (
+                found and found.n_configurations,
+                "trials compared, over the same days, with different returns",
+            ),
             "pbo_days": (
                 found and found.n_days,
                 f"days compared, halved in all ways by {BLOCKS} blocks",
@@ -117,23 +122,24 @@ def judge(
         own.returns, risk_free_rate=risk_free_rate, trial_sharpes=trials.sharpes, trials=trials.total,
         mean_correlation=rho,
     )  # fmt: skip
-    n_days, n = matrix.shape
+    different = distinct(matrix)
+    n_days, n = different.shape
     found, reason = None, ""
     if uncounted:
         reason = uncounted
     elif not is_whole:
         reason = LOST
     elif n < 2:
-        fewer = trials.total - 1
+        others = counted(trials.total - 1, "other configurations")
         reason = (
             "the only configuration tried on these data so far"
-            if fewer < 1
-            else f"{fewer:,} other configurations tried, none with a return kept of each of these days"
+            if trials.total < 2
+            else f"{others} tried, none with returns kept that differ on these days"
         )
     elif n_days < 2 * BLOCKS:
         reason = f"needs {2 * BLOCKS} days, has {n_days}"
     else:
-        found = probability_of_overfitting(matrix)
+        found = probability_of_overfitting(different)
     return Judgement(said, rho + (1 - rho) * said.trials, correlation, found, reason, uncounted)
 
 
@@ -151,6 +157,12 @@ def comparable(own: DailyReturns, trials: Sequence[DailyReturns]) -> Float:
     if not any(np.array_equal(column, own.returns) for column in columns):
         columns.append(own.returns)
     return np.column_stack(columns)
+
+
+def distinct(returns: Float) -> Float:
+    """Return the columns without those that equal an earlier one, in their order."""
+    first = {column.tobytes(): i for i, column in reversed(list(enumerate(returns.T)))}
+    return returns[:, sorted(first.values())]
 
 
 def mean_correlation(returns: Float) -> float | None:

@@ -35,7 +35,18 @@ def test_trials_over_the_same_days_are_compared_and_others_only_counted():
     assert made.overfitting.pbo == probability_of_overfitting(matrix - daily_rate).pbo
     assert made.significance.trials == 9
     alone = judge(own, Trials(3, (0.01, 0.02), trials[:1]))
-    assert alone.reason == "2 other configurations tried, none with a return kept of each of these days"
+    assert alone.reason == "2 other configurations tried, none with returns kept that differ on these days"
+
+
+def test_a_twin_is_no_configuration_to_be_compared_with():
+    own, other = returns(), returns()
+    twin = DailyReturns(own.days, own.returns.copy())
+    made = judge(own, Trials(2, (0.03, 0.03), (own, twin)))
+    assert (made.overfitting, made.effective_trials) == (None, pytest.approx(1))
+    assert made.reason == "1 other configuration tried, none with returns kept that differ on these days"
+    with_twins = judge(own, Trials(4, (0.03, 0.02), (twin, other, own, other)))
+    assert with_twins.overfitting.n_configurations == 2
+    assert with_twins.overfitting.pbo == judge(own, Trials(2, (), (own, other))).overfitting.pbo
 
 
 def test_a_run_that_lost_everything_is_judged_by_that_and_compared_with_nothing():
