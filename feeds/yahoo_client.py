@@ -91,6 +91,8 @@ class YahooClient:
         except ProviderError as error:
             if error.failure is Failure.RATE_LIMITED:
                 raise RateLimited("rate limit") from None
+            if error.failure is Failure.EMPTY:
+                raise NoData(error.detail) from None
             raise YahooError(error.detail) from None
         except Exception as error:  # whatever a broken reply makes yfinance trip over
             raise YahooError(_one_line(error)) from None

@@ -28,6 +28,7 @@ SERVICE = "Yahoo"
 _PAGES = ("/v10/", "/ws/")
 _CRUMB = "/v1/"
 _CHARTS, _HEAD_BYTES = "/v8/finance/chart/", 1_000
+_CURRENCY = re.compile(rb'"currency" ?: ?"([^"]+)"')
 _SYMBOL = re.compile(rb'"symbol" ?: ?"([^"]*)"')
 
 
@@ -118,6 +119,10 @@ class YahooSession(requests.Session[requests.Response]):
             about = _SYMBOL.search(head)
             if about and about[1].decode(errors="replace").upper() != unquote(path[len(_CHARTS) :]).upper():
                 raise ProviderError(Failure.MALFORMED, SERVICE, "an answer about another symbol")
+            currency = _CURRENCY.search(head)
+            if currency and currency[1] != b"USD":
+                detail = f"quoted in {currency[1].decode(errors='replace')[:10]}, and accounts are in dollars"
+                raise ProviderError(Failure.EMPTY, SERVICE, detail)
 
 
 class _YahooData(YfData):  # type: ignore[misc]

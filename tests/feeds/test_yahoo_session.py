@@ -9,7 +9,7 @@ from curl_cffi.requests import RequestsError
 
 from feeds.provider import Failure, ProviderError
 from feeds.rate_limit import RateLimit
-from feeds.yahoo_client import YahooClient, YahooError
+from feeds.yahoo_client import NoData, YahooClient, YahooError
 from feeds.yahoo_session import YahooSession
 from tests.feeds.faulty_server import FaultyServer, Reply, faulty_server, of
 from tests.feeds.yahoo_server import chart
@@ -58,6 +58,22 @@ def test_a_chart_of_another_symbol_is_not_taken_for_that_of_the_one_asked_about(
     with pytest.raises(YahooError, match="about another symbol"):
         client.history("AAA", *days)
     assert client.history("^bbb", *days)["Close"].tolist() == [10.0]
+
+
+@pytest.mark.parametrize(("currency", "taken"), [("USD", True), ("CAD", False), ("GBp", False), ("", True)])
+def test_prices_in_another_currency_are_none_in_dollars(
+    server: FaultyServer, tmp_path: Path, currency: str, taken: bool
+) -> None:
+    body = chart("AAA", {"2024-03-04": 10.0}).replace(b'"USD"', f'"{currency}"'.encode())
+    server.answer = lambda asked: Reply(200, body)
+    client = YahooClient(tmp_path, base_url=server.url)
+    days = dt.date(2024, 3, 1), dt.date(2024, 3, 8)
+    if taken:
+        assert client.history("AAA", *days)["Close"].tolist() == [10.0]
+    else:
+        with pytest.raises(NoData, match=f"^quoted in {currency}, and accounts are in dollars$"):
+            client.history("AAA", *days)
+        assert sum("chart" in path for path in server.paths()) == 1
 
 
 def test_prices_go_through_it_as_well(server: FaultyServer, tmp_path: Path) -> None:
