@@ -26,6 +26,7 @@ _BUILT_IN = {
     "livermore_breakout": ("livermore", "strategies.livermore:LivermoreBreakout"),
 }
 _registered: dict[str, type[Strategy]] = {}
+_loaded: dict[Path, list[str]] = {}  # what each file registered
 
 BUILT_IN: tuple[str, ...] = tuple(_BUILT_IN)
 SHORT_NAMES: dict[str, str] = {short: name for name, (short, _) in _BUILT_IN.items()}
@@ -49,7 +50,13 @@ def register(cls: type[Strategy]) -> type[Strategy]:
 
 
 def load_module(path: Path) -> list[str]:
-    """Import a file of strategies and return the names it registered."""
+    """Import a file of strategies and return the names it registered.
+
+    A file that this process has loaded stays as it was: a monitor reads its settings again, not its code.
+    """
+    known = _loaded.get(path.resolve())
+    if known and set(known) <= _registered.keys():
+        return known
     if not path.is_file():
         raise ConfigError(f"--strategy-module {path}: no such file")
     before = dict(_registered)
@@ -66,6 +73,7 @@ def load_module(path: Path) -> list[str]:
         raise ConfigError(f"--strategy-module {path}: {type(error).__name__}: {error}") from error
     again = [name for name, cls in _registered.items() if before.get(name, cls) is not cls]
     if again:
+        _registered.update(before)
         raise ConfigError(f"--strategy-module {path}: strategy {again[0]!r} is of another module already")
     added = [name for name in _registered if name not in before]
     if not added:
@@ -73,6 +81,7 @@ def load_module(path: Path) -> list[str]:
             f"--strategy-module {path}: registers no strategy;"
             " decorate the class with @strategies.registry.register"
         )
+    _loaded[path.resolve()] = added
     return added
 
 

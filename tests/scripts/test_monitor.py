@@ -23,6 +23,7 @@ from monitors.inputs import OF_MACHINE
 from scripts.cli import run
 from storage import journal
 from storage.found import read_only
+from tests.faults.trial import ZIGZAG
 from tests.monitors.post import keys_of, text_of
 from tests.ports import free_port
 from tests.scripts.price_file import SYMBOLS, weekdays, write_prices
@@ -365,7 +366,7 @@ def test_a_reload_keeps_the_portfolios_name_and_refuses_what_the_next_start_woul
     settings = home / "settings.json"
     settings.write_text("{}")
     process = Process(
-        home, data, "--speed", "0.001", "--settings", str(settings),
+        home, data, "--speed", "0.001", "--settings", str(settings), "--strategy-module", str(ZIGZAG),
         TS_STREAM__ADDRESS=f"tcp://127.0.0.1:{free_port()}", TS_STREAM__REPLAY_PORT=str(free_port()),
     )  # fmt: skip
     with process:

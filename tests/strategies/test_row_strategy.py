@@ -136,8 +136,26 @@ def test_two_modules_may_not_bring_the_same_strategy(tmp_path: Path, monkeypatch
             "    name = 'a'\n    def on_row(self, row): ...\n"
         )
     assert registry.load_module(tmp_path / "one.py") == ["a"]
+    of_one = registry._registered["a"]
     with pytest.raises(ConfigError, match=r"two\.py: strategy 'a' is of another module already"):
         registry.load_module(tmp_path / "two.py")
+    assert registry._registered["a"] is of_one
+
+
+def test_a_module_that_is_asked_for_again_is_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "_registered", {})
+    module = tmp_path / "one.py"
+    module.write_text(
+        "from strategies import base, registry\n@registry.register\nclass A(base.RowStrategy):\n"
+        "    name = 'a'\n    def on_row(self, row): ...\n"
+    )
+    assert registry.load_module(module) == ["a"]
+    before = registry._registered["a"]
+    module.write_text("half written (")
+    assert registry.load_module(module) == ["a"]
+    assert registry._registered == {"a": before}
 
 
 def test_a_short_name_of_a_built_in_strategy_is_taken() -> None:
