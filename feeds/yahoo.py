@@ -62,7 +62,9 @@ class Refresh:
                 f"Yahoo gave no answer for {_listed(self.stale)} ({next(iter(self.stale.values()))}); cached "
                 f"bars are used, up to {_age(oldest)} old"
             )
-        lines += [f"Yahoo has no bars of {symbol} ({why})" for symbol, why in self.missing.items()]
+        for symbol, why in self.missing.items():
+            said = "has no bars of" if symbol in self.nothing_new else "gave no answer for"
+            lines.append(f"Yahoo {said} {symbol} ({why})")
         if self.unfinished:
             lines.append(f"today's bar of {_listed(self.unfinished)} is left out: the session is not over")
         return lines
@@ -103,7 +105,8 @@ def yahoo_feed(
     found = [symbol for symbol in wanted if symbol not in refresh.missing]
     if not found:
         why = next(iter(refresh.missing.values()))
-        raise DataError(f"Yahoo: no bars of {_listed(wanted)} ({why}) and none cached; try again later")
+        later = "" if refresh.nothing_new.issuperset(wanted) else "; try again later"
+        raise DataError(f"Yahoo: no bars of {_listed(wanted)} ({why}) and none cached{later}")
     files = [(cache.path(symbol).name, cache.path(symbol)) for symbol in sorted(found)]
     feed = open_listed(
         files, cache.folder, adjustment=adjustment, cache_dir=store, start=start, end=end, **options

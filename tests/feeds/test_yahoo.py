@@ -128,6 +128,15 @@ def test_nothing_fetched_and_nothing_cached_is_one_line(yahoo: Yahoo, tmp_path: 
     yahoo.answer = lambda symbol, n: (500, b"")
     with pytest.raises(DataError, match=r"^Yahoo: no bars of AAA \(.*\) and none cached; try again later$"):
         fetch(yahoo, tmp_path)
+    yahoo.answer = lambda symbol, n: (404, NOT_FOUND)
+    with pytest.raises(DataError, match=r"^Yahoo: no bars of AAA \(.*\) and none cached$"):
+        fetch(yahoo, tmp_path)
+
+
+def test_no_answer_is_not_told_as_an_answer_that_there_is_nothing(yahoo: Yahoo, tmp_path: Path) -> None:
+    yahoo.answer = lambda symbol, n: (500, b"") if symbol == "ZZZ" else (200, chart(symbol, BARS))
+    feed = fetch(yahoo, tmp_path, "AAA", "ZZZ")
+    assert any(note.startswith("Yahoo gave no answer for ZZZ (") for note in feed.quality.notes)
 
 
 @pytest.mark.parametrize("empty", [(404, NOT_FOUND), (200, chart("ZZZ", {}))], ids=["404", "empty"])
