@@ -39,6 +39,7 @@ from engine.slab import Float, Int
 
 VERSION = 1
 UNUSED_DAYS = 30
+LEFT_BEHIND_DAYS = 2  # no import takes as long
 CHECKED_MAX = 1 << 30
 FIELDS = ("open", "high", "low", "close", "volume")
 _BLOCK_BYTES = 1 << 20
@@ -171,14 +172,20 @@ def new_panel(folder: Path) -> Iterator[Path]:
 
 
 def drop_unused(store: Path, *, clock: Callable[[], float] = time.time) -> str:
-    """Remove the panels of a store that have not been opened for long and are not the newest of their source.
+    """Remove the panels of a store that have not been opened for long and are not the newest of their source,
+    and what imports that were killed left of theirs.
 
-    clock: seconds since 1970. Returns what was done in a line, "" when nothing was.
+    clock: seconds since 1970. Returns what was done in a line, "" when no panel was removed.
     """
-    oldest = clock() - UNUSED_DAYS * 86_400
+    oldest, left_behind = clock() - UNUSED_DAYS * 86_400, clock() - LEFT_BEHIND_DAYS * 86_400
     newest: dict[str, tuple[float, Path]] = {}
     unused: list[Path] = []
     for folder in store.iterdir():
+        if folder.name.startswith("."):
+            with suppress(OSError):
+                if folder.stat().st_mtime < left_behind:
+                    shutil.rmtree(folder)
+            continue
         try:
             source = json.loads((folder / "meta.json").read_bytes())["meta"]["source"]
             made, used = (folder / "meta.json").stat().st_mtime, folder.stat().st_mtime

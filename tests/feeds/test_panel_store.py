@@ -12,6 +12,7 @@ from engine.slab import ACTION_DTYPE, Universe
 from feeds.panel import PanelFeed, Selection
 from feeds.panel_store import (
     FIELDS,
+    LEFT_BEHIND_DAYS,
     UNUSED_DAYS,
     Damaged,
     Meta,
@@ -159,3 +160,15 @@ def test_a_panel_lets_go_of_its_files(tmp_path: Path) -> None:
     for _ in range(5):
         open_panel(tmp_path / "p")
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_what_a_killed_import_left_is_removed_when_no_import_can_be_at_it(tmp_path: Path) -> None:
+    store(tmp_path / "p", 10, 3)
+    for name in (".p.123", ".p.456.old", ".p.789"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "close.npy").write_bytes(b"half")
+    now = (tmp_path / ".p.789").stat().st_mtime
+    for name in (".p.123", ".p.456.old"):
+        os.utime(tmp_path / name, (now, now - (LEFT_BEHIND_DAYS + 1) * 86_400))
+    assert drop_unused(tmp_path) == ""
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".p.789", "p"]
