@@ -315,6 +315,11 @@ def explorer(folder: RunFolder) -> Section:
             '<p class="note warn">To keep the page small, the trades with the smallest profit or loss have no'
             f" bars here: {listed}.</p>"
         )
+    if _is_raw(folder):
+        note += (
+            '<p class="note">Prices are not adjusted: a split shows as a gap, and entry, initial stop and R'
+            " of a trade are in the shares that it ended with.</p>"
+        )
     html = (
         note + '<div class="explorer"><div class="picker">'
         '<input id="trade-search" type="search" placeholder="Symbol or day, e.g. 2020-03" '
@@ -336,3 +341,10 @@ def explorer(folder: RunFolder) -> Section:
              "trades/stops.csv", "trades/bars.parquet")  # fmt: skip
     sources = tuple(name for name in files if folder.has(name))
     return Section("explorer", "Trade explorer", html, sources)
+
+
+def _is_raw(folder: RunFolder) -> bool:
+    """Return whether the run's prices are unadjusted."""
+    options, settings = (folder.manifest.get(name) or {} for name in ("options", "settings"))
+    configured = settings.get("backtest", {}).get("adjustment")
+    return bool((options.get("adjustment") or configured) == "raw")

@@ -145,6 +145,19 @@ def test_a_folder_of_the_figures_alone_makes_a_page_too(tmp_path):
     assert "This run has no run.json." in made
 
 
+@pytest.mark.parametrize(
+    ("options", "settings", "is_raw"),
+    [("raw", "split", True), (None, "raw", True), ("split", "raw", False), (None, "split", False)],
+)
+def test_trades_in_unadjusted_prices_say_in_whose_shares_they_are(written, options, settings, is_raw):
+    record = json.loads((written / "run.json").read_text())
+    record |= {"options": {"adjustment": options}}
+    costs = ("transaction_cost", "slippage_bps", "half_spread_bps", "impact_coefficient", "participation")
+    account = dict.fromkeys((*costs, "risk_free_rate"), 0.0) | {"adjustment": settings}
+    page = tearsheet.render(RunFolder(written, record | {"settings": {"backtest": account}}))
+    assert ("entry, initial stop and R of a trade are in the shares that it ended with" in page) == is_raw
+
+
 def test_a_folder_without_a_run_is_refused_in_one_line(tmp_path):
     with pytest.raises(DataError, match="holds no run: none of performance"):
         tearsheet.write_tearsheet(tmp_path)
