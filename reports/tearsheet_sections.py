@@ -268,7 +268,8 @@ def _brinson_note(folder: RunFolder) -> str:
     when = (
         f"The sectors have the weights of {escape(dates[0])} on every day"
         if len(dates) == 1
-        else f"The sectors have {len(dates)} dated sets of weights, each from the session after its date"
+        else f"The sectors have {len(dates)} dated sets of weights, each from the session after its"
+        " date, the first also before it"
         if dates
         else "The sectors have one set of weights, without a date, on every day"
     )

@@ -196,3 +196,16 @@ def test_the_number_of_trials_and_what_it_does_are_on_the_page(written):
         in (written / FILE).read_text()
     )
     assert "(PBO): not defined, the only configuration tried on these data so far." in page
+
+
+def test_weights_of_several_dates_say_that_the_first_reach_back(written):
+    write_csv(
+        written / "performance/brinson.csv",
+        ("sector", "weight", "benchmark_weight", "contribution", "benchmark_return", "allocation",
+         "selection", "active", "names", "coverage"),
+        (["energy"], *[["0.1"]] * 9),
+    )  # fmt: skip
+    record = json.loads((written / "run.json").read_text())
+    record |= {"benchmark_weights": {"dates": ["2024-01-02", "2024-01-03"], "by_name": False}}
+    page = tearsheet.render(RunFolder(written, record))
+    assert "2 dated sets of weights, each from the session after its date, the first also before it;" in page
