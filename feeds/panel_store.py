@@ -20,6 +20,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
 import weakref
@@ -43,6 +44,7 @@ LEFT_BEHIND_DAYS = 2  # no import takes as long
 CHECKED_MAX = 1 << 30
 FIELDS = ("open", "high", "low", "close", "volume")
 _BLOCK_BYTES = 1 << 20
+_SCRATCH = re.compile(r"\..+\.\d+(\.old)?")
 _SMALL = ("ts.npy", "day.npy", "row_bars.npy", "actions.npy", "quality.csv")
 
 
@@ -181,7 +183,7 @@ def drop_unused(store: Path, *, clock: Callable[[], float] = time.time) -> str:
     newest: dict[str, tuple[float, Path]] = {}
     unused: list[Path] = []
     for folder in store.iterdir():
-        if folder.name.startswith("."):
+        if _SCRATCH.fullmatch(folder.name):
             with suppress(OSError):
                 if folder.stat().st_mtime < left_behind:
                     shutil.rmtree(folder)
