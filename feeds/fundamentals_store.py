@@ -59,19 +59,20 @@ class FundamentalsStore:
     def __init__(self, folder: Path, *, legacy: Path | None = None, lag: Lag = DEADLINES) -> None:
         self.folder = folder
         self._lag = lag
-        self._legacy = [folder, *([legacy] if legacy else [])]
+        self._legacy = list(dict.fromkeys([folder, legacy or folder]))
 
     def symbols(self) -> list[str]:
         """Return the symbols of which anything is stored, sorted."""
         found = {path.stem for path in self.folder.glob("*.jsonl")}
         for folder in self._legacy:
             found |= {path.stem for path in folder.glob("*.json")}
-        return sorted(symbol for symbol in found if _SYMBOL.match(symbol))
+        return sorted({symbol_key(symbol) for symbol in found if _SYMBOL.match(symbol)})
 
     def versions(self, symbol: str) -> tuple[Snapshot, ...]:
         """Return all that was ever stored of a symbol, oldest first. DataError for a damaged file."""
         path = self._path(symbol)
-        caches = [folder / f"{path.stem}.json" for folder in self._legacy]
+        spelt = dict.fromkeys((path.stem, path.stem.replace("-", ".")))  # BRK-B, and BRK.B of old
+        caches = [folder / f"{name}.json" for folder in self._legacy for name in spelt]
         legacy = [read_legacy(cache) for cache in caches if cache.exists()]
         stored = read_versions(path) if path.exists() else ()
         return tuple(sorted((*legacy, *stored), key=lambda version: version.fetched_at))
@@ -189,7 +190,7 @@ def read_versions(path: Path) -> tuple[Snapshot, ...]:
             continue  # Where somebody removed a line
         try:
             versions.append(_decoder.decode(line))
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise DataError(f"{path}:{number}: not a stored version ({error}); remove the line") from None
     return tuple(versions)
 

@@ -17,6 +17,11 @@ from engine.errors import SmallcapError
 from feeds.symbols import symbol_key
 
 
+def _require_moment(name: str, ns: int) -> None:
+    if not 0 <= ns < 2**63:
+        raise ValueError(f"{name} must be int64 UTC ns >= 0, was {ns}")
+
+
 class Dated(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A figure of one fiscal period, or of one day.
 
@@ -30,6 +35,7 @@ class Dated(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def __post_init__(self) -> None:
         if not math.isfinite(self.value):
             raise ValueError(f"value of {self.period_end} must be finite, was {self.value}")
+        _require_moment("available_at", self.available_at or 0)
 
 
 class Origin(NamedTuple):
@@ -76,6 +82,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     origins: dict[str, Origin] = {}
 
     def __post_init__(self) -> None:
+        _require_moment("fetched_at", self.fetched_at)
         for name in NUMBERS:
             value = getattr(self, name)
             if value is not None and not math.isfinite(value):

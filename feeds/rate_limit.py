@@ -72,7 +72,10 @@ class DayCount:
             count = msgspec.json.decode(self._path.read_bytes(), type=_Count)
         except FileNotFoundError:
             return _Count(today, 0)
-        except msgspec.MsgspecError:  # Written whole or not at all, so somebody edited it
+        except (
+            msgspec.MsgspecError,
+            UnicodeDecodeError,
+        ):  # Written whole or not at all, so somebody edited it
             return _Count(today, 0)
         return count if count.day == today else _Count(today, 0)
 

@@ -56,5 +56,5 @@ class ScreenStore:
         path = list(files.values())[-1]
         try:
             return msgspec.json.decode(path.read_bytes(), type=ScreenRecord)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise DataError(f"{path}: not a stored screen ({error})") from None

@@ -229,6 +229,18 @@ def test_a_damaged_line_is_named(tmp_path: Path) -> None:
         store.versions("AAA")
 
 
+@pytest.mark.parametrize(
+    "damage", [(b"yahoo", b"yah\xffo"), (b'"fetched_at":1', b'"fetched_at":1' + b"0" * 20)]
+)
+def test_damage_that_is_still_json_is_named_too(tmp_path: Path, damage: tuple[bytes, bytes]) -> None:
+    store = store_of(tmp_path, said("yahoo", NOV_1))
+    path = tmp_path / "AAA.jsonl"
+    path.write_bytes(path.read_bytes().replace(*damage))
+    for read in (lambda: store.versions("AAA"), lambda: read_facts(path)):
+        with pytest.raises(DataError, match=r"AAA\.jsonl:1: not a stored version .*; remove the line$"):
+            read()
+
+
 def test_a_blank_line_is_no_version(tmp_path: Path) -> None:
     first, second = said("yahoo", NOV_1), said("yahoo", NOV_20)
     store = store_of(tmp_path, first)
@@ -285,6 +297,17 @@ CACHE = {
     "data": {"return_on_equity": 0.2, "eps": 1.5, "earnings_growth": None, "relative_strength": 0.4,
              "market_cap": 7e8},
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("spelt", ["BRK-B", "BRK.B"])
+def test_an_old_cache_of_a_share_class_is_found_however_it_is_spelt(tmp_path: Path, spelt: str) -> None:
+    cache = {"source": "alpha_vantage", "fetched_at": "2025-11-01T12:00:00", "data": {"market_cap": 9e8}}
+    (tmp_path / f"{spelt}.json").write_text(json.dumps(cache))
+    store = FundamentalsStore(tmp_path)
+    store.append(msgspec.structs.replace(said("yahoo", NOV_20), symbol="BRK.B"))
+    assert store.symbols() == ["BRK-B"]
+    for symbol in ("BRK-B", "BRK.B"):
+        assert [version.source for version in store.versions(symbol)] == ["alpha_vantage", "yahoo"]
 
 
 @pytest.mark.parametrize("market_cap", [-5.0, 0, "-", "None", True])

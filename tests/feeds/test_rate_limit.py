@@ -104,6 +104,11 @@ def test_a_damaged_count_starts_anew(tmp_path: Path) -> None:
     assert DayCount(tmp_path / "calls.json", "Test", 25, Clock()).left == 25
 
 
+def test_a_count_that_is_no_text_starts_anew(tmp_path: Path) -> None:
+    (tmp_path / "calls.json").write_bytes(b'{"day":"\xff"}')
+    assert DayCount(tmp_path / "calls.json", "S", 25, lambda: 0.0).left == 25
+
+
 def test_two_processes_at_once_never_spend_more_than_there_is(tmp_path: Path) -> None:
     spent = []
 
