@@ -111,7 +111,9 @@ class BarFile:
             return [self.symbol or ""], np.zeros(n, np.int64)
         if not pa.types.is_dictionary(column.type):
             column = column.cast(pa.string()).dictionary_encode()
-        names = [(name or "").strip().upper() for name in column.dictionary.cast(pa.string()).to_pylist()]
+        market = ".US" if self.layout.columns["symbol"].startswith("<") else ""  # Stooq, see `symbol_of`
+        texts = column.dictionary.cast(pa.string()).to_pylist()
+        names = [(text or "").strip().upper().removesuffix(market) for text in texts]
         code = column.indices.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False)
         nameless = np.array([not name for name in names] + [True])
         return names, np.where(nameless[code], -1, code)

@@ -47,6 +47,16 @@ def test_a_byte_order_mark_and_quotes_are_no_part_of_a_name(tmp_path: Path) -> N
     assert only_chunk(path).names == ["A"]
 
 
+def test_a_share_of_a_stooq_export_has_the_same_symbol_by_its_column_and_by_its_file(tmp_path: Path) -> None:
+    rows = "<DATE>,<OPEN>,<HIGH>,<LOW>,<CLOSE>,<VOL>", "20240304,1,1,1,1,1"
+    write(tmp_path / "aapl.us.txt", [f"<TICKER>,<PER>,<TIME>,{rows[0]}", f"AAPL.US,D,000000,{rows[1]}"])
+    write(tmp_path / "msft.us.txt", list(rows))
+    files = open_bar_files(tmp_path, list_files(tmp_path))
+    assert [chunk.names for file in files for chunk in file.chunks(prices=True)] == [["AAPL"], ["MSFT"]]
+    other = write(tmp_path / "other.csv", [HEADER, bar("AAPL.US", "2024-03-04", 5)])
+    assert only_chunk(other).names == ["AAPL.US"]
+
+
 @pytest.mark.parametrize("bad", ["x", "null"])
 def test_a_symbol_may_be_a_word_for_nothing_and_a_number_may_not(tmp_path: Path, bad: str) -> None:
     lines = [HEADER, bar("NA", "2024-01-02", 10.0), bar("null", "2024-01-02", 5.0), "", ",,,,,,"]
