@@ -28,6 +28,8 @@ SECTORS = (
 CURVE = "combined/equity_curve.csv"
 DATES = "@dates"
 WORST = 5
+SYMBOLS = 20
+FEW = 100  # trades: each is a dot to be found
 MONTHS_NAMED = 6  # on an axis of so few, each has its name; of more, the axis chooses
 PERCENT = {"tickformat": "~%", "hoverformat": ".2%"}  # ticks of half a per cent are not rounded to whole ones
 
@@ -156,7 +158,7 @@ def excursions(folder: RunFolder, for_print: bool = False) -> Figure | None:
         return None
     mae, mfe, pnl = table.numbers("mae"), table.numbers("mfe"), table.numbers("pnl")
     symbol, day = table.text("symbol"), table.text("entry_date")
-    data = []
+    data, few = [], len(table) <= FEW
     for name, chosen, colour in (("lost", pnl <= 0, "#D55E00"), ("gained", pnl > 0, ACCENT)):
         rows = np.flatnonzero(chosen).tolist()
         data.append({
@@ -164,12 +166,13 @@ def excursions(folder: RunFolder, for_print: bool = False) -> Figure | None:
             "x": rounded(-mae[rows], 4), "y": rounded(mfe[rows], 4), "customdata": rows,
             "text": [f"{escaped(symbol[i])} {day[i]}" for i in rows],
             "hovertemplate": "%{text}<br>worst \N{MINUS SIGN}%{x:.1%}, best %{y:+.1%}<extra></extra>",
-            "marker": {"color": colour, "size": 4, "opacity": 1.0 if for_print else 0.45},
+            "marker": {"color": colour, "size": 8 if few else 4,
+                       "opacity": 1.0 if for_print or few else 0.45},
         })  # fmt: skip
     high, deep = float(np.nanquantile(mfe, 0.995)), float(np.nanquantile(-mae, 0.995))
     return {
         "data": data,
-        "layout": {"height": 300, "hovermode": "closest",
+        "layout": {"height": 300, "hovermode": "closest", "showlegend": True,
                    "xaxis": {"type": "linear", "tickformat": "~%", "range": [-0.02 * deep, 1.05 * deep],
                       "title": {"text": "worst excursion (MAE)"}},
                    "yaxis": {"tickformat": "~%", "range": [-0.02 * high, 1.05 * high],
@@ -208,7 +211,7 @@ def attribution(folder: RunFolder) -> dict[str, Figure]:
     for place, name, key, most in (
         ("attribution-strategy", "performance/attribution.csv", "strategy", 12),
         ("attribution-sector", "performance/attribution_sector.csv", "sector", 16),
-        ("attribution-symbol", "performance/attribution_symbol.csv", "symbol", 20),
+        ("attribution-symbol", "performance/attribution_symbol.csv", "symbol", SYMBOLS),
     ):
         table = folder.table(name)
         column = "linked" if np.any(np.isfinite(table.numbers("linked"))) else "contribution"

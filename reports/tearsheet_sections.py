@@ -211,10 +211,11 @@ def attribution(folder: RunFolder) -> Section | None:
     made = charts.attribution(folder)
     if not made:
         return None
+    many = len(folder.table("performance/attribution_symbol.csv")) > charts.SYMBOLS
     titles = {
         "attribution-strategy": "By strategy",
         "attribution-sector": "By sector",
-        "attribution-symbol": "The 20 symbols that mattered most",
+        "attribution-symbol": f"The {charts.SYMBOLS} symbols that mattered most" if many else "By symbol",
     }
     parts = {
         place: f"<h3>{titles[place]}</h3>{chart(place, drawn['layout']['height'])}"

@@ -41,6 +41,8 @@ const percent = value => value === null ? "–" : (value < 0 ? "−" : "+") + (1
 const dollars = value => (value < 0 ? "−$" : "$") + Math.abs(value).toLocaleString("en-US", { maximumFractionDigits: 0 });
 const signedR = value => value === null ? "no R" : (value < 0 ? "−" : "+") + Math.abs(value).toFixed(2) + "\u00a0R";
 
+const counted = (n, plural) => `${n.toLocaleString("en-US")} ${n === 1 ? plural.slice(0, -1) : plural}`;
+
 function element(name, text, attributes) {
   const made = document.createElement(name);
   if (text !== undefined && text !== null) made.textContent = text;
@@ -76,7 +78,7 @@ function list() {
     const item = element("li"); item.append(button); return item;
   }));
   const n = book.found.length;
-  byId("trade-count").textContent = n === 0 ? "No trade matches." : n > SHOWN ? `${SHOWN} of ${n.toLocaleString("en-US")} shown; search to narrow.` : `${n} trades`;
+  byId("trade-count").textContent = n === 0 ? "No trade matches." : n > SHOWN ? `${SHOWN} of ${n.toLocaleString("en-US")} shown; search to narrow.` : counted(n, "trades");
 }
 
 const level = (name, x0, x1, y, colour, dash) => ({ type: "scatter", mode: "lines", x: [x0, x1], y: [y, y], name, line: { color: colour, width: 1.5, dash: dash || "dot" }, hovertemplate: name + " %{y:.4~g}<extra></extra>" });
@@ -148,8 +150,8 @@ function showTrade(i, scroll) {
   const bars = windowOf(i, m);
   byId("trade-title").textContent = `${t.symbol[i]}, ${t.strategy[i].replaceAll("_", " ")}: ${signedR(t.r_multiple[i])}, ${percent(t.return[i])}, ${dollars(t.pnl[i])}`;
   byId("trade-facts").textContent = isOpen(i)
-    ? `Open since ${t.entry_date[i]}, ${t.bars_held[i]} bars, worth ${number(t.exit_price[i])} a share at the last close, before the costs of selling.`
-    : `${t.entry_date[i]} to ${t.exit_date[i]}, ${t.bars_held[i]} bars, ended by ${t.exit_reason[i].replaceAll("_", " ")}. Worst ${percent(t.mae[i])}, best ${percent(t.mfe[i])} while held.`;
+    ? `Open since ${t.entry_date[i]}, ${counted(t.bars_held[i], "bars")}, worth ${number(t.exit_price[i])} a share at the last close, before the costs of selling.`
+    : `${t.entry_date[i]} to ${t.exit_date[i]}, ${counted(t.bars_held[i], "bars")}, ended by ${t.exit_reason[i].replaceAll("_", " ")}. Worst ${percent(t.mae[i])}, best ${percent(t.mfe[i])} while held.`;
   measurements(i, m, signal);
   fills(i);
   const place = byId("trade-chart");

@@ -73,6 +73,27 @@ def test_a_single_sector_has_its_name_on_the_chart(folder):
     assert charts.sectors(folder(30))["layout"]["showlegend"]
 
 
+@pytest.mark.parametrize(("n", "title"), [(20, "By symbol"), (21, "The 20 symbols that mattered most")])
+def test_no_more_symbols_are_promised_than_there_are(folder, tmp_path, n, title):
+    run = folder(30)
+    names = [f"S{i:02d}" for i in range(n)]
+    earned = np.arange(1, n + 1) / 100
+    _write(tmp_path / "performance/attribution_symbol.csv", ("symbol", "contribution", "linked"),
+           names, earned, earned)  # fmt: skip
+    assert f"<h3>{title}</h3>" in tearsheet.render(run)
+    assert len(charts.attribution(run)["attribution-symbol"]["data"][0]["x"]) == 20
+
+
+def test_few_trades_are_dots_to_be_found_and_many_a_cloud(folder, tmp_path):
+    sizes = []
+    for n in (100, 101):
+        run = folder(30)
+        _write(tmp_path / "trades/trades.csv", ("symbol", "entry_date", "mae", "mfe", "pnl"),
+               ["A"] * n, ["2021-03-02"] * n, [-0.01] * n, [0.02] * n, [1.0] * n)  # fmt: skip
+        sizes.append(charts.excursions(run)["data"][1]["marker"]["size"])
+    assert sizes == [8, 4]
+
+
 def test_few_months_are_named_each(folder):
     assert charts.turnover(folder(90))["layout"]["xaxis"]["dtick"] == "M1"
     assert charts.turnover(folder(200))["layout"]["xaxis"] == {}

@@ -123,6 +123,9 @@ def test_a_search_without_a_match_says_so(written):
         page.value("(() => { const s = document.getElementById('trade-search'); s.value = 'ZZZ';"
                    " s.dispatchEvent(new Event('input')); })()")  # fmt: skip
         assert page.value("document.getElementById('trade-count').textContent") == "No trade matches."
+        page.value("(() => { const s = document.getElementById('trade-search'); s.value = '<IMG';"
+                   " s.dispatchEvent(new Event('input')); })()")  # fmt: skip
+        assert page.value("document.getElementById('trade-count').textContent") == "1 trade"
         assert page.trouble == []
 
 
