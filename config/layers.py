@@ -96,6 +96,8 @@ def environment_assignments(environ: Mapping[str, str]) -> Iterator[Assignment]:
         kind, path, key, is_file = _find(name)
         # The name alone: a password put there by mistake would show in the message
         text = read_text(environ[name], name, size_max=65_536).rstrip("\r\n") if is_file else environ[name]
+        if is_file and text == "":  # Half replaced, perhaps: the secret before must not be forgotten for it
+            raise SettingsError(f"{name}: the file is empty")
         if is_secret(kind) and text == "":
             continue  # What `X=${X}` of a container gives when nothing was set
         setting = path if key is None else (*path, key)

@@ -6,13 +6,11 @@ the monitor takes as its next input; one that does not run takes it when it star
 
 from __future__ import annotations
 
-import getpass
 import json as jsonlib
 import math
 import re
-import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
@@ -26,7 +24,7 @@ from monitors.episodes import OpenAlert
 from monitors.listing import Listing
 from monitors.silences import Silence
 from monitors.wording import bar, clean, moment, number, span
-from scripts.store import readable, store_dir
+from scripts.store import readable, store_dir, submit
 from scripts.tables import console, print_line
 from storage import commands
 
@@ -83,7 +81,7 @@ def acknowledge(store: Path, key: str) -> int:
     if len(found) > 1:
         raise AlertsError(f"{key}: {len(found)} open alerts have keys that begin so; give more letters")
     one = found[0]
-    _submit(store, "ack", {"key": one.key})
+    submit(store, "ack", {"key": one.key})
     print_line(f"acknowledged: {_name(one)}; reminders stop until it grows worse")
     return DONE
 
@@ -94,7 +92,7 @@ def silence(store: Path, rule: str, subject: str, duration: str, reason: str) ->
     known = {one.subject.lower() for one in _listing(store).alerts if rule in ("*", one.rule)}
     until_ns = time.time_ns() + _seconds(duration) * 1_000_000_000
     arguments = {"rule": rule, "subject": subject, "until_ns": str(until_ns), "reason": reason}
-    _submit(store, "silence", arguments)
+    submit(store, "silence", arguments)
     silenced = _silenced(Silence(rule, subject, until_ns, reason))
     print_line(f"silenced: {silenced} until {moment(until_ns)}; it is recorded all the same")
     if subject.lower() not in ("*", *known):
@@ -110,7 +108,7 @@ def unsilence(store: Path, rule: str, subject: str) -> int:
     given = [*_listing(store).silences, *_silences_waiting(store)]
     if not any(one.is_of(rule, subject) for one in given):
         raise AlertsError(f"{rule} {subject}: no such silence; see: alerts list")
-    _submit(store, "unsilence", {"rule": rule, "subject": subject})
+    submit(store, "unsilence", {"rule": rule, "subject": subject})
     print_line(f"no longer silenced: {_silenced(Silence(rule, subject, 0, ''))}")
     return DONE
 
@@ -135,13 +133,6 @@ def check_heartbeat(store: Path) -> int:
 def _listing(store: Path) -> Listing:
     with readable(store) as connection:
         return listing.load(connection)
-
-
-def _submit(store: Path, name: str, arguments: Mapping[str, str]) -> None:
-    """Leave a command. The caller has read the store: what is none would never take it."""
-    commands.submit(
-        store, name, arguments, ts_ns=time.time_ns(), by=getpass.getuser(), token=secrets.token_hex(4)
-    )
 
 
 def _rule(name: str) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import getpass
+import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -35,6 +36,15 @@ def readable(path: Path) -> Iterator[sqlite3.Connection]:
             raise DataError(f"{path}: {error}; what to do: docs/runbook.md") from None
 
 
+def submit(store: Path, name: str, arguments: Mapping[str, str]) -> None:
+    """Leave a command for the monitor of a store, in the name of who runs this."""
+    try:
+        who = getpass.getuser()
+    except (KeyError, OSError):  # In a container a user may have no name
+        who = f"uid {os.getuid()}"
+    commands.submit(store, name, arguments, ts_ns=time.time_ns(), by=who, token=secrets.token_hex(4))
+
+
 def throw_kill_switch(
     store: Path | None, settings_path: Path | None, defaults_path: Path | None, *, resume: bool
 ) -> int:
@@ -45,9 +55,7 @@ def throw_kill_switch(
     name = "resume" if resume else "halt"
     if resume:
         commands.take_halt_away(directory)  # First: it would stop them again
-    commands.submit(
-        directory, name, {}, ts_ns=time.time_ns(), by=getpass.getuser(), token=secrets.token_hex(4)
-    )
+    submit(directory, name, {})
     tables.print_line(
         f"{directory}: entries go on with the next input"
         if resume

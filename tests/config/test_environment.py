@@ -92,6 +92,12 @@ def test_secrets_are_read_from_files_without_the_last_line_break(load, tmp_path,
     assert getattr(getattr(load(**{name: str(path)}), section), key).reveal() == "abc def"
 
 
+def test_a_file_of_a_secret_that_is_empty_is_refused(load, tmp_path):
+    (tmp_path / "secret").write_text("\n")
+    with pytest.raises(SettingsError, match="TS_EMAIL__PASSWORD_FILE: the file is empty"):
+        load(TS_EMAIL__PASSWORD_FILE=str(tmp_path / "secret"))
+
+
 def test_an_empty_secret_is_not_set(load):
     assert load(TS_EMAIL__PASSWORD="").email.password is None
 

@@ -1,6 +1,7 @@
 """The kill switch of a monitor that runs as a process of its own, thrown in every way there is."""
 
 import json
+import os
 import signal
 import urllib.error
 import urllib.request
@@ -8,12 +9,27 @@ import urllib.request
 import pytest
 
 from scripts.cli import run
+from storage import commands
 from storage.commands import HALT
+from storage.found import DATABASE
 from tests.ports import free_port
 from tests.scripts.price_file import write_prices
 from tests.scripts.test_monitor import QUIET, Process, answer
 
 ONE_ROW_AND_NO_MORE = ("--speed", "0.001")  # The monitor waits for the next row
+
+
+def nobody():
+    raise KeyError("getpwuid(): uid not found: 12345")
+
+
+def test_a_user_without_a_name_can_throw_it(tmp_path, monkeypatch):
+    """As in a container that runs under any number."""
+    monkeypatch.setattr("getpass.getuser", nobody)
+    (tmp_path / DATABASE).touch()
+    assert run(["halt", "--store", str(tmp_path)]) == 0
+    (path,) = commands.waiting(tmp_path)
+    assert commands.load(path).by == f"uid {os.getuid()}"
 
 
 @pytest.fixture
