@@ -106,4 +106,4 @@ def _give_to_owner(path: Path, store: Path) -> None:
     """Let the monitor read and remove what root leaves in the store of another user."""
     if os.geteuid() == 0:
         owner = store.stat()
-        os.chown(path, owner.st_uid, owner.st_gid)
+        os.lchown(path, owner.st_uid, owner.st_gid)  # A link could lead anywhere

@@ -43,7 +43,7 @@ def test_what_root_leaves_in_the_store_of_another_user_belongs_to_that_user(tmp_
     """Else the first command that root gives makes a folder that a monitor under its own user cannot read."""
     given = []
     monkeypatch.setattr("os.geteuid", lambda: 0)
-    monkeypatch.setattr("os.chown", lambda path, user, group: given.append((path.name, user, group)))
+    monkeypatch.setattr("os.lchown", lambda path, user, group: given.append((path.name, user, group)))
     command = commands.submit(tmp_path, "halt", {}, ts_ns=1, by="root", token="x")
     owner = tmp_path.stat()
     assert given == [(name, owner.st_uid, owner.st_gid) for name in (commands.FOLDER, f".{command.id}")]
