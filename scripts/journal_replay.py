@@ -12,6 +12,7 @@ from monitors import inputs
 from monitors.core import LiveCore
 from monitors.writer import different
 from scripts import tables
+from scripts.console import prints_beside_results
 from scripts.live_assembly import assemble
 from scripts.progress import Progress
 from scripts.store import readable
@@ -33,8 +34,9 @@ def replay_journal(path: Path, *, json: bool) -> int:
         n_rows = journal.newest_seq(connection)
         if n_rows == 0:
             raise DataError(f"{path}: its journal is empty")
-        begin = head = _restored(connection, core)
-        with Progress(n_rows, what="journal") as progress:
+        with prints_beside_results():
+            begin = head = _restored(connection, core)
+        with prints_beside_results(), Progress(n_rows, what="journal") as progress:
             for entry in journal.read(connection, begin, n_rows):
                 given, readings = inputs.decode(entry)
                 if core.apply(given, readings).digest != entry.outcome:

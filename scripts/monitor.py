@@ -37,6 +37,7 @@ from monitors.smtp import probe, was_cancelled
 from monitors.writer import SCHEMA, Taken, Writer
 from scripts import tables
 from scripts.assembly import UsageError
+from scripts.console import prints_beside_results
 from scripts.journal_replay import replay_journal
 from scripts.live_assembly import MonitorRequest, assemble, make_plan, warm_up
 from scripts.live_feeds import open_live_feed
@@ -80,7 +81,8 @@ def run_monitor(
     clock = SystemClock()
     # What is read is read first: a mistake in it leaves no store behind, and waits for no compiler
     feed, source = open_live_feed(request, settings, clock)
-    plan = make_plan(request, settings, feed.universe)
+    with prints_beside_results():
+        plan = make_plan(request, settings, feed.universe)
     keys = _checked_doors(settings)
     known = compiled_kernels()
     store = open_store(store_dir(settings, request.store), SCHEMA)
@@ -93,7 +95,7 @@ def run_monitor(
             store, LiveCore(assemble), snapshot_inputs=settings.monitor.snapshot_inputs,
             rows_kept=settings.monitor.journal_rows_kept,
         )  # fmt: skip
-        with telling_of_compilation(known):
+        with telling_of_compilation(known), prints_beside_results():
             warm_up(plan, first=known == 0)
             n_recovered = writer.recover()
         plan = _as_begun(writer, plan)
@@ -106,9 +108,10 @@ def run_monitor(
             as_named = msgspec.structs.replace(new, monitor=settings.monitor)
             return _as_begun(writer, make_plan(request, as_named, feed.universe))
 
-        asyncio.run(
-            process.run(feed, plan, source, reload=reload, once=request.once, positions=request.positions)
-        )
+        with prints_beside_results():
+            asyncio.run(
+                process.run(feed, plan, source, reload=reload, once=request.once, positions=request.positions)
+            )
         process.report(source, n_recovered, json=request.json)
     except JournalDamaged as error:
         raise store.damaged(str(error)) from error

@@ -23,6 +23,7 @@ from monitors.inputs import OF_MACHINE
 from scripts.cli import run
 from storage import journal
 from storage.found import read_only
+from strategies import registry
 from tests.faults.trial import ZIGZAG
 from tests.monitors.post import keys_of, text_of
 from tests.ports import free_port
@@ -109,6 +110,21 @@ def test_a_history_is_monitored_to_its_end_and_a_second_run_has_nothing_to_do(da
     assert again["identical"]
     assert again["kinds"]["row"] == 80
     assert again["journal_seq"] > first["journal_seq"]
+
+
+def test_what_a_strategy_prints_is_no_result_of_the_monitor(home, data, capsys, monkeypatch):
+    monkeypatch.setattr(registry, "_registered", {})
+    (home / "mine.py").write_text(
+        "from strategies import base, registry\n@registry.register\nclass A(base.RowStrategy):\n"
+        "    name = 'a'\n    def on_row(self, row): print('here')\n"
+    )
+    words = ["--data", str(data), "--strategy-module", "mine.py", "--strategies", "a", "--store", "store"]
+    for options in (words, ["--replay-journal", "store"]):
+        registry._registered.clear()
+        assert run(["monitor", *options, "--json"]) == 0
+        shown = capsys.readouterr()
+        assert json.loads(shown.out)["journal_seq"] > 0
+        assert "here" in shown.err
 
 
 def test_a_damaged_snapshot_is_passed_over_and_told(home, data, capsys):
