@@ -14,7 +14,7 @@ from typing import Any
 from config.secret import Secret
 from engine.facts import PERIOD_UNKNOWN
 from feeds.http import Http, read_json
-from feeds.provider import Dated, Failure, ProviderError, Snapshot, about_another, figure
+from feeds.provider import Dated, Failure, ProviderError, Snapshot, about_another, figure, plain
 from feeds.rate_limit import RateLimit
 from feeds.symbols import symbol_key
 from feeds.visibility import visible_from
@@ -164,5 +164,5 @@ def _reported(entry: Mapping[str, Any]) -> int | None:
 
 
 def _text(value: object) -> str | None:
-    text = " ".join(value.split()) if isinstance(value, str) else ""
+    text = plain(value)
     return None if text.lower() in _ABSENT else text

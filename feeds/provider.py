@@ -199,6 +199,14 @@ def figure(value: object, *, positive: bool = False) -> float | None:
     return number
 
 
+def plain(value: object) -> str:
+    """Return a source's text on one line, "" for what is none.
+
+    Half of a character, which JSON can hold and no file can, becomes a question mark.
+    """
+    return " ".join(value.split()).encode(errors="replace").decode() if isinstance(value, str) else ""
+
+
 class FundamentalsProvider(Protocol):
     """A source of fundamentals. `fields`: those of a snapshot that it can know."""
 

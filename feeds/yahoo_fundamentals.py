@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from feeds.http import read_json, status_error
-from feeds.provider import NUMBERS, Dated, Failure, ProviderError, Snapshot, about_another, figure
+from feeds.provider import NUMBERS, Dated, Failure, ProviderError, Snapshot, about_another, figure, plain
 from feeds.rate_limit import RateLimit
 from feeds.retry import Patience, patiently
 from feeds.symbols import symbol_key
@@ -179,7 +179,7 @@ def _size(value: object) -> float | None:
 
 
 def _text(value: object) -> str | None:
-    return (" ".join(value.split()) or None) if isinstance(value, str) else None
+    return plain(value) or None
 
 
 def _rows(value: Any) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 import contextlib
 from typing import Any
 
+import msgspec
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -41,6 +42,7 @@ PERIODS = st.fixed_dictionaries({
         "result": st.lists(st.dictionaries(st.sampled_from(SERIES_NAMES), ENTRIES), max_size=3)
     })
 })  # fmt: skip
+HALF_A_CHARACTER = {"quoteSummary": {"result": [{"price": {"regularMarketPrice": 1, "longName": "\ud800"}}]}}
 OVERVIEWS = objects(
     *_TEXTS.values(), *_SIZES.values(), *_OTHER.values(), "EPS", "PercentInstitutions", "Note"
 )
@@ -53,15 +55,17 @@ EARNINGS = st.dictionaries(st.sampled_from(["quarterlyEarnings", "annualEarnings
 @settings(deadline=None)
 @given(st.one_of(SUMMARIES, ANYTHING), st.one_of(PERIODS, ANYTHING))
 @example({"quoteSummary": {"result": [{"price": dict.fromkeys(YAHOO_NAMES, 1e308)}]}}, None)
+@example(HALF_A_CHARACTER, {"timeseries": {"result": []}})
 def test_yahoo(summary: Any, periods: Any) -> None:
     with contextlib.suppress(ProviderError):
         fields = read_summary(summary, "AAA") | read_periods(periods, "AAA")
-        Snapshot(symbol="AAA", source="yahoo", fetched_at=1, **fields)
+        msgspec.json.encode(Snapshot(symbol="AAA", source="yahoo", fetched_at=1, **fields))
 
 
 @settings(deadline=None)
+@example({"Name": "\ud800", "SharesOutstanding": "1"}, {})
 @given(OVERVIEWS, st.one_of(EARNINGS, objects("quarterlyEarnings", "annualEarnings")))
 def test_alpha_vantage(overview: dict[str, Any], earnings: dict[str, Any]) -> None:
     told_failure(overview, "AAA")
     fields = read_overview(overview) | read_earnings(earnings)
-    Snapshot(symbol="AAA", source="alpha_vantage", fetched_at=1, **fields)
+    msgspec.json.encode(Snapshot(symbol="AAA", source="alpha_vantage", fetched_at=1, **fields))
