@@ -91,19 +91,30 @@ function stopOverTime(moved, initial, entry, exit, at) {
   return { type: "scatter", mode: "lines", x, y, name: "stop", line: { color: "#b3261e", width: 1.5, shape: "hv" }, hovertemplate: "stop %{y:.4~g}<extra></extra>" };
 }
 
+// Bars without volume count for no strategy: the bar that is n bars with volume before another.
+function back(bars, at, n) {
+  let i = at;
+  while (n > 0 && i > 0) if (bars[--i].volume > 0) n--;
+  return i;
+}
+
 // An EMA through its value at the signal: onward by its definition, and back while rounding cannot show.
 function ema(bars, at, value, span, name, colour) {
   const alpha = 2 / (span + 1), y = new Array(bars.length).fill(null);
   y[at] = value;
-  for (let i = at + 1; i < bars.length; i++) y[i] = y[i - 1] + alpha * (bars[i].close - y[i - 1]);
-  for (let i = at, growth = 1; i > 0 && growth < 60; i--, growth /= 1 - alpha) y[i - 1] = (y[i] - alpha * bars[i].close) / (1 - alpha);
+  for (let i = at + 1; i < bars.length; i++) y[i] = y[i - 1] + (bars[i].volume > 0 ? alpha * (bars[i].close - y[i - 1]) : 0);
+  for (let i = at, growth = 1; i > 0 && growth < 60; i--) {
+    if (!(bars[i].volume > 0)) { y[i - 1] = y[i]; continue; }
+    y[i - 1] = (y[i] - alpha * bars[i].close) / (1 - alpha);
+    growth /= 1 - alpha;
+  }
   return { type: "scatter", mode: "lines", x: bars.map((_, i) => i), y, name, line: { color: colour, width: 1.5 }, hovertemplate: name + " %{y:.4~g}<extra></extra>" };
 }
 
 function measuredTraces(bars, at, m, parameters) {
   const traces = [], last = bars.length - 1;
   if (m.cup_bars !== undefined && m.pivot !== undefined) {
-    const lip = Math.max(0, at - m.handle_bars), left = Math.max(0, lip - m.cup_bars);
+    const lip = back(bars, at, m.handle_bars), left = back(bars, lip, m.cup_bars);
     let bottom = left;
     for (let i = left; i <= lip; i++) if (bars[i].close < bars[bottom].close) bottom = i;
     traces.push({ type: "scatter", mode: "lines", x: [left, bottom, lip], y: [m.left_rim, m.bottom, bars[lip].close], name: "cup", line: { color: "#7a5195", width: 2.5, shape: "spline", smoothing: 1.1 }, hovertemplate: "cup %{y:.4~g}<extra></extra>" });
@@ -113,7 +124,7 @@ function measuredTraces(bars, at, m, parameters) {
     traces.push(level("pivot", left, last, m.pivot, "#7a5195"));
   }
   if (m.upper !== undefined && m.lower !== undefined) {
-    const first = Math.max(0, at - (parameters.consolidation_window || 20));
+    const first = back(bars, at, parameters.consolidation_window || 20);
     traces.push({ type: "scatter", mode: "lines", fill: "toself", fillcolor: "rgba(122,81,149,.12)", x: [first, at - 1, at - 1, first, first], y: [m.upper, m.upper, m.lower, m.lower, m.upper], name: "range", line: { color: "#7a5195", width: 1.2 }, hoverinfo: "skip" });
     traces.push(level("upper", at - 1, last, m.upper, "#7a5195"));
   }

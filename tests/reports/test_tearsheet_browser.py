@@ -6,6 +6,7 @@ import json
 import time
 from itertools import pairwise
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -114,6 +115,22 @@ def write_bars_of(folder, symbol):
     for name, value in (("open", 20.0), ("high", 21.0), ("low", 19.0), ("close", 20.2), ("volume", 5e4)):
         bars[name] = pa.array([value] * 4, pa.float32())
     pq.write_table(pa.table(bars), folder / "trades/bars.parquet")
+
+
+def test_bars_without_volume_move_neither_an_average_nor_where_a_pattern_begins(written):
+    random = np.random.Generator(np.random.PCG64(4))
+    close, volume = random.uniform(9, 11, 60), np.where(random.random(60) < 0.4, 0, 1000)
+    volume[40] = 1000
+    average, value = [], close[0]
+    for price, traded in zip(close, volume, strict=True):
+        value += 2 / 11 * (price - value) if traded else 0.0
+        average.append(value)
+    bars = json.dumps([{"close": c, "volume": int(v)} for c, v in zip(close.tolist(), volume, strict=True)])
+    with browser() as page:
+        page.open(written / "tearsheet.html")
+        drawn = page.value(f"ema({bars}, 40, {float(average[40])}, 10, 'EMA 10', '#000').y")
+        assert drawn[30:] == pytest.approx(average[30:], rel=1e-9)
+        assert page.value(f"back({bars}, 40, 5)") == np.flatnonzero(volume[:40])[-5]
 
 
 def test_a_search_without_a_match_says_so(written):
