@@ -29,7 +29,7 @@ from feeds.symbols import SymbolIndex
 
 StrPath = str | Path
 Progress = Callable[[int, int], None]  # rows done, rows in all
-_READER_VERSION = 5  # raise it when the same file would now be imported differently
+_READER_VERSION = 6  # raise it when the same file would now be imported differently
 
 
 def open_source(

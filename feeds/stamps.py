@@ -1,7 +1,7 @@
 """The date column of a price file as int64 nanoseconds, whatever type the vendor chose.
 
 Understood: Arrow dates and timestamps; ISO text with or without time and UTC offset; yyyymmdd as text or
-number, with hhmmss in a second column (Stooq); epoch seconds, milli-, micro- or nanoseconds.
+number, with hhmmss in a second column (Stooq); epoch seconds, milli-, micro- or nanoseconds, likewise.
 
 A value with a UTC offset is a moment (`zoned`). One without is New York wall-clock time; midnight there means
 the session of that date. A cell that cannot be read is `BAD_TIME`, and so is one of a year that int64
@@ -25,6 +25,7 @@ Int = NDArray[np.int64]
 
 _OFFSET = re.compile(r"[:\d]\s?(Z|UTC|[+-]\d{2}:?\d{2})$")
 _ISO = re.compile(r"\d{4}-\d{2}-\d{2}([ T].+)?$|\d{8}$")
+_EPOCH = re.compile(r"\d{9,19}$")
 _EPOCH_UNITS = ((10**17, 1), (10**14, 10**3), (10**11, 10**6), (10**8, 10**9))
 _FIRST_S, _LAST_S = (
     int(np.datetime64(day, "s").astype(np.int64)) for day in ("1678-01-01", "2261-12-31")
@@ -79,13 +80,16 @@ def _from_numbers(values: NDArray[np.float64]) -> Stamps:
 def _from_text(column: Any, zoned: bool | None) -> Stamps:
     encoded = column.dictionary_encode()
     texts = [(text or "").strip() for text in encoded.dictionary.to_pylist()]
+    code = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    if zoned is not False and _EPOCH.match(next(filter(None, texts), "")):
+        epochs = np.array([float(text) if _EPOCH.match(text) else np.nan for text in texts])
+        return Stamps(np.append(_from_numbers(epochs).ns, BAD_TIME)[code], True)
     offsets = np.array([_OFFSET.search(text[10:]) is not None for text in texts] or [False])
     if zoned is None:
         first = next((i for i, text in enumerate(texts) if _ISO.match(text)), 0)
         zoned = bool(offsets[first])
     parsed = np.append(_parse(texts), BAD_TIME)
     parsed[:-1][offsets[: len(texts)] != zoned] = BAD_TIME
-    code = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
     return Stamps(parsed[code], zoned)
 
 

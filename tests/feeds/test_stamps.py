@@ -51,6 +51,16 @@ def test_an_epoch_is_a_moment_in_any_unit(unit: int) -> None:
     assert stamps.ns[0] == 1_709_908_200 * 10**9
 
 
+def test_an_epoch_may_be_text_as_all_dates_of_a_csv_file_are() -> None:
+    cells = pa.array([None, "", "1709908200", " 1709908260 ", "2024-03-08", "1709908200000000000000"])
+    stamps = read_stamps(cells, None, None)
+    assert stamps.zoned
+    seconds = [BAD_TIME, BAD_TIME, 1_709_908_200 * 10**9, 1_709_908_260 * 10**9, BAD_TIME, BAD_TIME]
+    assert stamps.ns.tolist() == seconds
+    assert read_stamps(pa.array(["1709908200000"]), None, None).ns[0] == 1_709_908_200 * 10**9
+    assert read_stamps(pa.array(["1709908200"]), None, False).ns[0] == BAD_TIME  # Dates came before it
+
+
 def test_stooq_times_are_added_to_the_dates() -> None:
     stamps = read_stamps(pa.array(["20240308", "20240308"]), pa.array(["093000", "000000"]), None)
     assert stamps.ns.tolist() == [HALF_PAST_NINE, DAY]
