@@ -45,6 +45,7 @@ GREYLIST_S = 300.0
 JITTER = 0.1
 MINUTE_NS = 60 * 1_000_000_000
 GIVE_UP_NS = 5 * 86_400 * 1_000_000_000
+GIVE_UP_TRIES = 4  # in a row at least: after days of standing still the network may not be there at once
 DOUBTS_MAX = 8  # attempts without an intelligible reply: each may be one more copy
 REST_S_MIN, REST_S_MAX = 0.01, 60.0
 _NEW_YORK = ZoneInfo("America/New_York")
@@ -224,7 +225,8 @@ class Relay:
             with self._transaction() as connection:
                 if outbox.split(connection, due.mail_id, recipient, domain=self._domain, now_ns=now_ns):
                     return
-        old = now_ns - due.created_ns > GIVE_UP_NS
+        tries = self._n_failures if trouble in _OF_SERVER else attempt
+        old = now_ns - due.created_ns > GIVE_UP_NS and tries >= GIVE_UP_TRIES
         doubt = trouble in (Trouble.GARBAGE, Trouble.AMBIGUOUS)
         hopeless = doubt and due.doubts + 1 >= DOUBTS_MAX
         if trouble in (Trouble.MAIL_NEVER, Trouble.RECIPIENT_NEVER) or old or hopeless:

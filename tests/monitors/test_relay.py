@@ -312,6 +312,21 @@ async def test_a_mail_about_a_replay_is_late_by_the_time_it_waited_here():
         assert text_of(server.accepted[0]).split("\n")[1].startswith("LATE: sent 1")
 
 
+async def test_a_monitor_that_stood_still_for_a_week_does_not_give_up_at_the_first_failure():
+    """Started again, or woken up, the network may come a little later than the monitor."""
+    switch = Switch({"banner": "421 busy"})
+    async with post(switch) as (one, server):
+        one.say(transition(1))
+        await one.run(60)
+        one.clock.jump(7 * DAY_S)
+        one.restart()
+        await one.run(60)
+        switch.plan = {}
+        await one.run(3_600)
+        assert all_keys(server.accepted) == [transition(1).notif_key]
+        assert one.stats().dead == 0
+
+
 async def test_what_fails_for_more_than_five_days_is_given_up_loudly(monkeypatch):
     monkeypatch.setattr(relay, "REST_S_MAX", 600.0)  # Days in fewer steps
     async with post({"body": "451 not now"}) as (one, _):
