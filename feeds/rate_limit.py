@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import msgspec
 from filelock import FileLock
 
+from engine.errors import DataError
 from feeds.atomic import write_whole
 from feeds.provider import Failure, ProviderError
 
@@ -44,8 +46,7 @@ class DayCount:
 
     def take(self) -> None:
         """Count one call before it is made. Raises ProviderError (quota_exhausted) where none is left."""
-        with self._locked():
-            count = self._read()
+        with self._locked() as count:
             if count.calls >= self._calls_max:
                 raise ProviderError(
                     Failure.QUOTA_EXHAUSTED, self._service,
@@ -53,18 +54,22 @@ class DayCount:
                     f"midnight in New York",
                 )  # fmt: skip
             count.calls += 1
-            self._write(count)
 
     def exhaust(self) -> None:
         """Take the service's word that today's calls are used up, by whomever."""
-        with self._locked():
-            count = self._read()
+        with self._locked() as count:
             count.calls = max(count.calls, self._calls_max)
-            self._write(count)
 
-    def _locked(self) -> FileLock:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        return FileLock(self._path.with_name(self._path.name + ".lock"))
+    @contextmanager
+    def _locked(self) -> Iterator[_Count]:
+        """Within, no other process counts; at the end the count is written. Raises DataError."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(self._path.with_name(self._path.name + ".lock")):
+                yield (count := self._read())
+                write_whole(self._path, msgspec.json.encode(count))
+        except OSError as error:
+            raise DataError(f"{self._path}: cannot be written ({error.strerror or error})") from None
 
     def _read(self) -> _Count:
         today = dt.datetime.fromtimestamp(self._clock(), _NEW_YORK).date().isoformat()
@@ -78,9 +83,6 @@ class DayCount:
         ):  # Written whole or not at all, so somebody edited it
             return _Count(today, 0)
         return count if count.day == today else _Count(today, 0)
-
-    def _write(self, count: _Count) -> None:
-        write_whole(self._path, msgspec.json.encode(count))
 
 
 class RateLimit:

@@ -54,6 +54,7 @@ def utc_text(ns: int) -> str:
     return (_EPOCH + dt.timedelta(microseconds=-(-ns // 1_000))).isoformat()
 
 
+@lru_cache(maxsize=16_384)  # companies share the ends of their periods
 def moment(text: str) -> tuple[int, bool, bool] | None:
     """Return ns, whether these are UTC (else New York wall clock), and whether there is a time of day."""
     text = text.strip()
@@ -71,7 +72,7 @@ def moment(text: str) -> tuple[int, bool, bool] | None:
     return ns, zoned, timed
 
 
-@lru_cache(maxsize=16_384)  # 0.3 ms each, and companies share the ends of their periods
+@lru_cache(maxsize=16_384)  # 0.3 ms each
 def _to_utc(wall_ns: int) -> int:
     utc = int(wall_to_utc(np.array([wall_ns]))[0])
     return utc if utc != BAD_TIME else wall_ns

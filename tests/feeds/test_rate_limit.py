@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.errors import DataError
 from feeds.provider import Failure, ProviderError
 from feeds.rate_limit import DayCount, RateLimit
 
@@ -107,6 +108,13 @@ def test_a_damaged_count_starts_anew(tmp_path: Path) -> None:
 def test_a_count_that_is_no_text_starts_anew(tmp_path: Path) -> None:
     (tmp_path / "calls.json").write_bytes(b'{"day":"\xff"}')
     assert DayCount(tmp_path / "calls.json", "S", 25, lambda: 0.0).left == 25
+
+
+def test_a_count_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "universe").write_text("a file where a folder should be")
+    path = tmp_path / "universe" / "calls.json"
+    with pytest.raises(DataError, match=r"calls\.json: cannot be written \("):
+        DayCount(path, "Test", 25, lambda: 0.0).take()
 
 
 def test_two_processes_at_once_never_spend_more_than_there_is(tmp_path: Path) -> None:
