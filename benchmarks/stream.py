@@ -52,7 +52,7 @@ from monitors.stream_log import StreamRow
 from monitors.subscriber import QUEUE_PACKETS, SOCKET_BYTES
 from monitors.writer import SCHEMA, Writer
 from scripts.live_assembly import MonitorRequest, assemble, make_plan
-from storage.found import DATABASE, read_only
+from storage.found import read_only
 from storage.live import IDLE_CHECKPOINT_COMMITS, LiveStore, open_store
 from strategies import registry
 
@@ -64,6 +64,7 @@ SMALL: dict[str, Any] = {
     "symbols": 50, "warm_up": 260, "rows": 20, "pace_s": 0.005,
     "subscribers": 4, "seconds": 0.5, "rates": (500,),
 }  # fmt: skip
+BYTES_ROWS = 32  # of which the bytes of a commit are counted
 BATCH = 100  # signals in a transaction of the fan-out
 SINKS = 2  # processes that hold the subscribers
 STAGES = ("committed", "published")
@@ -78,9 +79,13 @@ async def latency(symbols: int, warm_up: int, rows: int, pace_s: float) -> dict[
     with tempfile.TemporaryDirectory() as folder, closing(_store(folder)) as store:
         writer = Writer(store, LiveCore(assemble), snapshot_inputs=1_000_000)
         writer.take(make_plan(MonitorRequest(), Settings(), universe), Readings(0))
-        for row in range(warm_up):
+        for row in range(warm_up - BYTES_ROWS):
             writer.take(*_input(bars, row))
-        row_bytes = Path(folder, "store", f"{DATABASE}-wal").stat().st_size // warm_up
+            store.maintain(idle=False)
+        _fold(store)
+        for row in range(warm_up - BYTES_ROWS, warm_up):
+            writer.take(*_input(bars, row))
+        row_bytes = _fold(store) // BYTES_ROWS
         async with _publishing(store, writer.bars_of) as publisher:
             receiver = _start(_receive_signals, there, publisher.address)
             await _answer(here)
@@ -124,6 +129,13 @@ async def _disk_alone(path: Path, n_bytes: int, rows: int, pace_s: float) -> lis
             taken.append(time.monotonic() - start)
             await asyncio.sleep(pace_s)
     return taken[IDLE_CHECKPOINT_COMMITS:]
+
+
+def _fold(store: LiveStore) -> int:
+    """Fold the log into the database; return how many bytes it held."""
+    _, pages, _ = store.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    (page_bytes,) = store.connection.execute("PRAGMA page_size").fetchone()
+    return int(pages * (page_bytes + 24))
 
 
 def _input(bars: Bars, row: int) -> tuple[LiveRow, Readings]:

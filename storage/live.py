@@ -29,12 +29,14 @@ from storage import journal
 from storage.found import DATABASE, MARK, VERSION, Checked, Snapshot, asides_of, connect, kept, look
 from storage.high_water import HighWater, Mark
 from storage.journal import Head, JournalDamaged
+from storage.log_room import make_room
 
 LOCK = "lock"
 SNAPSHOTS_KEPT, SNAPSHOTS_SPREAD = 2, 8
 SYNC_COMMITS, CHECKPOINT_COMMITS = 16, 256
 IDLE_CHECKPOINT_COMMITS = 32  # A commit takes half as long again while the log grows
 WAL_BYTES_MAX = 64 * 2**20
+LOG_SEEN_COMMITS = 4  # until it is known how large they are
 
 _SCHEMA = (
     *journal.SCHEMA,
@@ -86,7 +88,8 @@ class LiveStore:
         self._lock = lock
         self._file = (directory / DATABASE).stat()
         self._new_head = journal.EMPTY  # as it will be when the transaction is committed
-        self._commits = 0
+        self._commits = 0  # since the log was folded
+        self._is_log_seen = False
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -144,6 +147,9 @@ class LiveStore:
             if idle or self._commits % SYNC_COMMITS == 0:
                 self._require_same_file()
                 self._mark.sync()
+            if not self._is_log_seen and self._commits >= LOG_SEEN_COMMITS:
+                self._is_log_seen = True
+                make_room(self.directory / f"{DATABASE}-wal", LOG_SEEN_COMMITS)
             if self._commits >= (IDLE_CHECKPOINT_COMMITS if idle else CHECKPOINT_COMMITS):
                 self._commits = 0
                 self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
