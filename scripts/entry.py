@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 
 from scripts.arguments import is_monitor
-from scripts.start_signals import end
+from scripts.start_signals import loading
 
 INTERRUPTED = 130
 
@@ -16,7 +15,7 @@ def main() -> int:
     """Run the command line of this process and return the exit code."""
     _open_standard_streams()
     if is_monitor(sys.argv[1:]):
-        signal.signal(signal.SIGTERM, end)  # Until `starting` takes over
+        loading()
     try:
         from scripts.cli import run
 

@@ -18,6 +18,12 @@ def end(*_: object) -> None:
     os._exit(0)
 
 
+def loading() -> None:
+    """Let signals do from the first moment what they do within `starting`, which takes over."""
+    signal.signal(signal.SIGTERM, end)
+    signal.pthread_sigmask(signal.SIG_BLOCK, WAITING)
+
+
 @contextmanager
 def starting() -> Iterator[None]:
     """Within, until the daemon has handlers of its own, SIGTERM and Ctrl-C end the process with code 0."""

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SIGNALLED = """
 import os, signal, sys, types
 def loading(name):
-    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.Signals[os.environ["SENT"]])
     return lambda words: 3
 sys.modules["scripts.cli"] = types.ModuleType("scripts.cli")
 sys.modules["scripts.cli"].__getattr__ = loading
@@ -59,17 +59,25 @@ def test_what_the_terminal_has_no_character_for_is_escaped():
 
 
 @pytest.mark.parametrize(
-    ("words", "code"),
+    ("sent", "words", "code"),
     [
-        (["monitor"], 0),
-        (["--settings", "s.json", "monitor", "--once"], 0),
-        (["monitor", "--verify", "store"], -15),  # Ended early it must not say that all is well
-        (["monitor", "--replay-journal=store"], -15),
-        (["backtest", "--output-dir", "monitor"], -15),
+        ("SIGTERM", ["monitor"], 0),
+        ("SIGTERM", ["--settings", "s.json", "monitor", "--once"], 0),
+        ("SIGTERM", ["monitor", "--verify", "store"], -15),  # Ended early it must not say that all is well
+        ("SIGTERM", ["monitor", "--replay-journal=store"], -15),
+        ("SIGTERM", ["backtest", "--output-dir", "monitor"], -15),
+        (
+            "SIGHUP",
+            ["monitor"],
+            3,
+        ),  # A reload and the kill switch wait until there is somebody to act on them
+        ("SIGUSR1", ["monitor"], 3),
+        ("SIGHUP", ["backtest"], -1),
     ],
 )
-def test_a_monitor_that_is_stopped_while_it_is_loaded_ends_with_0_and_nothing_else_does(words, code):
-    done = subprocess.run([sys.executable, "-c", SIGNALLED, *words], cwd=ROOT, timeout=600, check=False)
+def test_what_a_signal_does_while_the_program_is_loaded(sent, words, code):
+    command = [sys.executable, "-c", SIGNALLED, *words]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | {"SENT": sent}, timeout=600, check=False)
     assert done.returncode == code
 
 
