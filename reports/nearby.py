@@ -59,7 +59,7 @@ def look_again(
     else wants to see its slabs; positions: those still open (`brokers.desk.POSITION_DTYPE`)."""
     windows, left_out = choose_windows(recorder, bars_max)
     if positions is not None and len(positions):
-        windows = np.vstack((windows, _windows_of(positions, recorder.equity().ts)))
+        windows = np.vstack((windows, _windows_of(positions, recorder)))
     reader = _Reader(len(recorder.universe), len(recorder.equity().ts), windows)
     asyncio.run(_read(feed, reader, others, slab_rows))
     bars = np.concatenate(reader.bars) if reader.bars else np.empty(0, BAR_DTYPE)
@@ -77,9 +77,9 @@ def choose_windows(recorder: Recorder, bars_max: int) -> tuple[Int, dict[str, in
     trades, ts = recorder.rows(Trades), recorder.equity().ts
     if not len(trades):
         return np.empty((0, 3), np.int64), {}
-    first = np.searchsorted(ts, trades["ts_entry"]) - np.maximum(BARS_BEFORE, _pattern_bars(recorder))
+    first = _first_rows(trades, recorder)
     last = np.searchsorted(ts, trades["ts_exit"]) + BARS_AFTER + 1
-    windows = np.column_stack((trades["symbol"], np.maximum(first, 0), np.minimum(last, len(ts))))
+    windows = np.column_stack((trades["symbol"], first, np.minimum(last, len(ts))))
     rank = _rank_within(trades["strategy"], -np.abs(trades["pnl_micro"]))
     enough, too_many = 0, int(rank.max()) + 1
     if _union_size(windows) <= bars_max:
@@ -95,10 +95,16 @@ def choose_windows(recorder: Recorder, bars_max: int) -> tuple[Int, dict[str, in
     return windows[rank < enough], {names[i]: n for i, n in zip(out.tolist(), count.tolist(), strict=True)}
 
 
-def _windows_of(positions: Rows, ts: Int) -> Int:
+def _windows_of(positions: Rows, recorder: Recorder) -> Int:
     """Return the windows of positions that are still open: to the end of the run."""
-    first = np.maximum(np.searchsorted(ts, positions["ts_entry"]) - BARS_BEFORE, 0)
-    return np.column_stack((positions["symbol"], first, np.full(len(first), len(ts))))
+    first = _first_rows(positions, recorder)
+    return np.column_stack((positions["symbol"], first, np.full(len(first), len(recorder.equity().ts))))
+
+
+def _first_rows(entries: Rows, recorder: Recorder) -> Int:
+    """Return int64[n], where the window of a trade or position begins."""
+    entered = np.searchsorted(recorder.equity().ts, entries["ts_entry"])
+    return np.maximum(entered - np.maximum(BARS_BEFORE, _pattern_bars(entries, recorder)), 0)
 
 
 class TakesBars(Protocol):
@@ -152,10 +158,10 @@ async def _read(feed: Any, reader: _Reader, others: Sequence[TakesBars], slab_ro
             return
 
 
-def _pattern_bars(recorder: Recorder) -> Int:
+def _pattern_bars(trades: Rows, recorder: Recorder) -> Int:
     """Return int64[trades], the bars that the pattern behind each trade spans: the sum of the measurements
     named *_bars of the signal it came from."""
-    trades, signals = recorder.rows(Trades), recorder.rows(Signals)
+    signals = recorder.rows(Signals)
     signals = signals[signals["side"] == Side.BUY]
     spans = np.zeros(len(signals))
     for i, names in enumerate(recorder.measurements):

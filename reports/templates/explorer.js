@@ -91,10 +91,11 @@ function stopOverTime(moved, initial, entry, exit, at) {
   return { type: "scatter", mode: "lines", x, y, name: "stop", line: { color: "#b3261e", width: 1.5, shape: "hv" }, hovertemplate: "stop %{y:.4~g}<extra></extra>" };
 }
 
-// Bars without volume count for no strategy: the bar that is n bars with volume before another.
+// Bars without volume count for no strategy: the bar that is n bars with volume before another, -1 where there
+// are not as many.
 function back(bars, at, n) {
   let i = at;
-  while (n > 0 && i > 0) if (bars[--i].volume > 0) n--;
+  while (n > 0 && i >= 0) if (--i >= 0 && bars[i].volume > 0) n--;
   return i;
 }
 
@@ -114,17 +115,18 @@ function ema(bars, at, value, span, name, colour) {
 function measuredTraces(bars, at, m, parameters) {
   const traces = [], last = bars.length - 1;
   if (m.cup_bars !== undefined && m.pivot !== undefined) {
-    const lip = back(bars, at, m.handle_bars), left = back(bars, lip, m.cup_bars);
-    let bottom = left;
-    for (let i = left; i <= lip; i++) if (bars[i].close < bars[bottom].close) bottom = i;
-    traces.push({ type: "scatter", mode: "lines", x: [left, bottom, lip], y: [m.left_rim, m.bottom, bars[lip].close], name: "cup", line: { color: "#7a5195", width: 2.5, shape: "spline", smoothing: 1.1 }, hovertemplate: "cup %{y:.4~g}<extra></extra>" });
+    // The signal's bar is in neither. Of a cup that begins before the bars that are here, only the handle is drawn.
+    const lip = Math.max(0, back(bars, at, m.handle_bars + 1)), left = back(bars, lip, m.cup_bars);
+    let bottom = Math.max(0, left);
+    for (let i = bottom; i <= lip; i++) if (bars[i].close < bars[bottom].close) bottom = i;
+    if (left >= 0) traces.push({ type: "scatter", mode: "lines", x: [left, bottom, lip], y: [m.left_rim, m.bottom, m.pivot], name: "cup", line: { color: "#7a5195", width: 2.5, shape: "spline", smoothing: 1.1 }, hovertemplate: "cup %{y:.4~g}<extra></extra>" });
     let low = lip;
-    for (let i = lip; i < at; i++) if (bars[i].low < bars[low].low) low = i;
-    traces.push({ type: "scatter", mode: "lines", x: [lip, low, at], y: [bars[lip].close, m.handle_low, m.pivot], name: "handle", line: { color: "#b8860b", width: 2.5 }, hovertemplate: "handle %{y:.4~g}<extra></extra>" });
-    traces.push(level("pivot", left, last, m.pivot, "#7a5195"));
+    for (let i = lip; i < at; i++) if (bars[i].close < bars[low].close) low = i;
+    traces.push({ type: "scatter", mode: "lines", x: [lip, low, at], y: [m.pivot, m.handle_low, m.pivot], name: "handle", line: { color: "#b8860b", width: 2.5 }, hovertemplate: "handle %{y:.4~g}<extra></extra>" });
+    traces.push(level("pivot", Math.max(0, left), last, m.pivot, "#7a5195"));
   }
   if (m.upper !== undefined && m.lower !== undefined) {
-    const first = back(bars, at, parameters.consolidation_window || 20);
+    const first = Math.max(0, back(bars, at, parameters.consolidation_window || 20));
     traces.push({ type: "scatter", mode: "lines", fill: "toself", fillcolor: "rgba(122,81,149,.12)", x: [first, at - 1, at - 1, first, first], y: [m.upper, m.upper, m.lower, m.lower, m.upper], name: "range", line: { color: "#7a5195", width: 1.2 }, hoverinfo: "skip" });
     traces.push(level("upper", at - 1, last, m.upper, "#7a5195"));
   }
@@ -141,7 +143,7 @@ function windowOf(i, m) {
   const t = book.header.trades, all = barsOf(t.symbol[i]);
   const first = all.findIndex(bar => bar.day >= t.entry_date[i]), after = all.findIndex(bar => bar.day > t.exit_date[i]);
   if (first < 0) return [];
-  const before = Math.max(BEFORE, (m.cup_bars || 0) + (m.handle_bars || 0) + 20), start = Math.max(0, first - before);
+  const before = Math.max(BEFORE, (m.cup_bars || 0) + (m.handle_bars || 0) + 20), start = Math.max(0, back(all, first, before));
   const bars = all.slice(start, Math.min(all.length, (after < 0 ? all.length : after) + AFTER));
   // Only bars without a hole: those of another trade of the symbol may lie years back.
   let from = 0;

@@ -131,6 +131,31 @@ def test_bars_without_volume_move_neither_an_average_nor_where_a_pattern_begins(
         drawn = page.value(f"ema({bars}, 40, {float(average[40])}, 10, 'EMA 10', '#000').y")
         assert drawn[30:] == pytest.approx(average[30:], rel=1e-9)
         assert page.value(f"back({bars}, 40, 5)") == np.flatnonzero(volume[:40])[-5]
+        assert page.value(f"back({bars}, 40, 500)") == -1
+
+
+def test_a_cup_is_drawn_from_its_rim_to_the_lip_and_the_handle_from_there_to_the_signal(written):
+    # The rim is bar 1, the bottom 3, the lip 6, the handle 7 to 9, the signal 11; bar 10 has no volume
+    closes = [19, 20, 17, 15, 16, 18, 20.5, 20, 19, 19.5, 19.5, 22]
+    bars = json.dumps([{"close": c, "volume": int(i != 10)} for i, c in enumerate(closes)])
+    measured = {
+        "cup_bars": 5,
+        "handle_bars": 3,
+        "left_rim": 20,
+        "bottom": 15,
+        "handle_low": 19,
+        "pivot": 20.5,
+    }
+    with browser() as page:
+        page.open(written / "tearsheet.html")
+        drawn = f"measuredTraces({bars}, 11, {json.dumps(measured)}, {{}}).map(t => [t.name, t.x, t.y])"
+        cup, handle, pivot = page.value(drawn)
+        assert cup == ["cup", [1, 3, 6], [20, 15, 20.5]]
+        assert handle == ["handle", [6, 8, 11], [20.5, 19, 20.5]]
+        assert pivot == ["pivot", [1, 11], [20.5, 20.5]]
+        earlier = json.dumps({**measured, "cup_bars": 9})
+        names = page.value(f"measuredTraces({bars}, 11, {earlier}, {{}}).map(t => t.name)")
+        assert names == ["handle", "pivot"]
 
 
 def test_a_search_without_a_match_says_so(written):

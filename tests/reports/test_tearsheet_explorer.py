@@ -7,7 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from reports import explorer
+from brokers.desk import POSITION_DTYPE
+from reports import explorer, nearby
 from reports.explorer import pack, planes
 from reports.folder import RunFolder
 from reports.nearby import choose_windows, look_again
@@ -88,6 +89,16 @@ def test_bars_of_open_positions_are_kept_to_the_end(monkeypatch):
     positions["symbol"], positions["ts_entry"] = 1, made_run.DAYS[2]
     bars = look_again(Feed(), recorder, positions=positions).bars
     assert bars["row"][bars["symbol"] == 1].tolist() == [0, 1, 2, 3]
+
+
+def test_an_open_position_has_the_bars_of_the_pattern_behind_it(monkeypatch):
+    monkeypatch.setattr(nearby, "BARS_BEFORE", 0)
+    monkeypatch.setattr(nearby, "_MARGIN", 0)
+    recorder = made_run.replay(made_run.recorder(), 4)
+    recorder.measurements = (("cup_bars", "width"), *recorder.measurements[1:])  # 1.5 of the first signal
+    positions = np.zeros(1, POSITION_DTYPE)
+    positions["ts_entry"] = made_run.DAYS[2]
+    assert nearby._windows_of(positions, recorder).tolist() == [[0, 1, 4]]
 
 
 def test_without_trades_or_bars_there_is_nothing_to_explore(tmp_path, monkeypatch):
