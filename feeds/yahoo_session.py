@@ -100,6 +100,8 @@ class YahooSession(requests.Session[requests.Response]):
         """
         status = response.status_code
         if status == 404 and path.startswith(_PAGES):
+            if b'"error"' not in response.content:  # A gateway's, or of an address that Yahoo has left
+                raise ProviderError(Failure.MALFORMED, SERVICE, "a 404 that says nothing of a symbol")
             if b"No fundamentals data" in response.content:
                 raise ProviderError(Failure.EMPTY, SERVICE, "nothing known of it: delisted, or no share?")
             raise ProviderError(Failure.UNKNOWN_SYMBOL, SERVICE, "no such symbol: delisted or renamed?")

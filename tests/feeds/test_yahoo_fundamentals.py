@@ -117,6 +117,7 @@ async def test_only_the_summary_is_asked_for_where_no_series_is_wanted(server: F
         (Reply(503, b"<html>"), Failure.UNAVAILABLE, 3, "out of order (503)"),
         (of(NOT_FOUND, 404), Failure.UNKNOWN_SYMBOL, 1, "no such symbol: delisted or renamed?"),
         (of(NO_FUNDAMENTALS, 404), Failure.EMPTY, 1, "nothing known of it: delisted, or no share?"),
+        (Reply(404, b"<html>Not Found"), Failure.MALFORMED, 3, "a 404 that says nothing of a symbol"),
         (Reply(200, b"<html>Will be back"), Failure.MALFORMED, 3, "a web page instead of an answer in JSON"),
         (Reply(200, b'{"quoteSummary": {"res'), Failure.MALFORMED, 3,
          "damaged or incomplete JSON instead of an answer in JSON"),
