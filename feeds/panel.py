@@ -34,6 +34,7 @@ class PanelFeed:
     """Yields the selected part of a panel in slabs at flat memory.
 
     benchmark: float64[n_rows, 2], close and volume, NaN where it has no bar at a row's exact time.
+    whole_fingerprint: of the files and the basis alone, whatever version of the reader took them.
     """
 
     panel: Panel
@@ -44,6 +45,7 @@ class PanelFeed:
     quality: Quality
     first_import: bool = False
     benchmark: Float | None = None
+    whole_fingerprint: str = ""
 
     @property
     def n_rows(self) -> int:

@@ -80,7 +80,8 @@ def open_listed(
 ) -> PanelFeed:
     """Return what `open_source` returns, of files given as (label, path) that lie in the folder `path`."""
     store = Path(cache_dir).expanduser()
-    panel, fingerprint, is_new, notes = _panel(files, path, adjustment, store, progress)
+    content = _content(files, adjustment, store)
+    panel, fingerprint, is_new, notes = _panel(content, files, path, adjustment, store, progress)
     selection, left_out = _select(panel, str(path), symbols, start, end)
     names = tuple(panel.meta.symbols[i] for i in selection.columns)
     universe, remarks = _universe(names, sectors, benchmark)
@@ -94,18 +95,30 @@ def open_listed(
     if strict:
         quality.require_clean()
     return PanelFeed(
-        panel, selection, universe, fingerprint, str(path), quality, first_import=is_new, benchmark=series
+        panel,
+        selection,
+        universe,
+        fingerprint,
+        str(path),
+        quality,
+        first_import=is_new,
+        benchmark=series,
+        whole_fingerprint=hashlib.sha256(content.encode()).hexdigest(),
     )
 
 
+def _content(files: Sequence[tuple[str, Path]], adjustment: Adjustment | str, cache_dir: Path) -> str:
+    """Return what tells sources and bases apart."""
+    return f"{source_hash(files, cache_dir / 'hashes')}\0{Adjustment(adjustment).value}"
+
+
 def _panel(
-    files: Sequence[tuple[str, Path]], path: Path, adjustment: Adjustment | str, cache_dir: Path,
-    progress: Progress | None,
+    content: str, files: Sequence[tuple[str, Path]], path: Path, adjustment: Adjustment | str,
+    cache_dir: Path, progress: Progress | None,
 ) -> tuple[Panel, str, bool, list[str]]:  # fmt: skip
     """Return the stored panel of a source, its fingerprint, whether it is new, and notes. It is imported
-    now if it is not there or damaged."""
-    content = source_hash(files, cache_dir / "hashes")
-    identity = f"{content}\0{Adjustment(adjustment).value}\0{VERSION}\0{_READER_VERSION}"
+    now if it is not there or damaged. content: that of `_content`."""
+    identity = f"{content}\0{VERSION}\0{_READER_VERSION}"
     fingerprint = hashlib.sha256(identity.encode()).hexdigest()
     folder = cache_dir / "panels" / fingerprint
     notes = []
@@ -206,7 +219,9 @@ def _benchmark(ts: Int, benchmark: tuple[StrPath, str], cache_dir: StrPath) -> t
     """Return close and volume of the benchmark at each of `ts`, float64[len(ts), 2] with NaN where it has no
     bar, its quarantined rows, and remarks."""
     path, symbol = Path(benchmark[0]).expanduser(), benchmark[1]
-    panel, _, _, notes = _panel(list_files(path), path, Adjustment.SPLIT, Path(cache_dir).expanduser(), None)
+    files, store = list_files(path), Path(cache_dir).expanduser()
+    content = _content(files, Adjustment.SPLIT, store)
+    panel, _, _, notes = _panel(content, files, path, Adjustment.SPLIT, store, None)
     (column,) = SymbolIndex(panel.meta.symbols).require([symbol], str(path))
     at = np.minimum(np.searchsorted(panel.ts, ts), len(panel.ts) - 1)
     same = panel.ts[at] == ts

@@ -32,7 +32,7 @@ class IndexFeed:
         self.universe: Universe = replace(feed.universe, membership=membership.for_symbols(symbols))
         self.index = IndexUse.of(membership, _days(feed), symbols)
         self.quality = replace(feed.quality, notes=(*self.index.notes(), *feed.quality.notes))
-        self.fingerprint = feed.fingerprint
+        self.fingerprint, self.whole_fingerprint = feed.fingerprint, feed.whole_fingerprint
         self.source = f"{feed.source}, members of the {membership.index.label}"
 
     @property

@@ -64,7 +64,7 @@ def judged(run: Run, summary: Summary) -> Judgement:
 
 def _data(run: Run) -> str:
     """Return what tells data sets apart. Days are not of it, whatever a feed holds of them: another window is
-    another trial on the same data."""
+    another trial on the same data. Nor is the version that reads a file: an update forgets no trial."""
     names = ("whole_fingerprint", "fingerprint", "source")
     return str(next(filter(None, (getattr(run.feed, name, None) for name in names)), "unknown"))
 

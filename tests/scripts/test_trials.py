@@ -114,6 +114,13 @@ def test_a_folder_of_fundamentals_that_changed_is_another_trial(counted, home):
     assert counted(*options, strategy="canslim") == 2
 
 
+def test_an_update_of_the_reader_forgets_no_trial(counted, monkeypatch):
+    assert counted() == 1
+    monkeypatch.setattr("feeds.source._READER_VERSION", 1000)
+    assert counted() == 1
+    assert counted("--capital", "50000") == 2
+
+
 def test_other_data_begin_another_count(counted, home):
     counted()
     write_prices(home / "prices.csv", n_days=150)
