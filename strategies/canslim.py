@@ -147,14 +147,17 @@ def _advance_row(
                 a = state.fundamentals[s, ANNUAL]
                 i = sponsorship(state, s, bar) if params.w_i > 0.0 else np.nan
                 ranked = score(params, c, 1.0, n, demand, a, i)
-                unranked = score(params, c, np.nan, n, demand, a, i)
-                if np.isnan(ranked) and np.isnan(unranked):
-                    n_no_score += 1
-                elif ranked < params.min_score and unranked < params.min_score:
-                    state.armed[s] = 1
-                    n_low += 1
-                else:
+                if ranked >= params.min_score:
                     entry = 1.0
+                else:
+                    unranked = score(params, c, np.nan, n, demand, a, i)
+                    if np.isnan(ranked) and np.isnan(unranked):
+                        n_no_score += 1
+                    elif ranked < params.min_score and unranked < params.min_score:
+                        state.armed[s] = 1
+                        n_low += 1
+                    else:
+                        entry = 1.0
         if entry == 1.0 or params.exit_rs_below > 0.0:
             state.candidates[n_candidates] = s
             factors = state.factors[n_candidates]
