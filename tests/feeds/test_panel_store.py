@@ -1,6 +1,7 @@
 """The panel on disk: whole or not there, and flat in memory."""
 
 import asyncio
+import contextlib
 import os
 from pathlib import Path
 
@@ -155,11 +156,20 @@ def test_a_reader_of_a_panel_that_is_removed_reads_on(tmp_path: Path) -> None:
 
 
 def test_a_panel_lets_go_of_its_files(tmp_path: Path) -> None:
+    def open_files() -> list[str]:
+        found = []
+        for fd in os.listdir("/proc/self/fd"):
+            with contextlib.suppress(FileNotFoundError):  # Of other threads, closed meanwhile
+                found.append(os.readlink(f"/proc/self/fd/{fd}"))
+        return [path for path in found if path.startswith(str(tmp_path))]
+
     store(tmp_path / "p", 3, 2)
-    before = len(os.listdir("/proc/self/fd"))
+    panel = open_panel(tmp_path / "p")
+    assert open_files()
     for _ in range(5):
         open_panel(tmp_path / "p")
-    assert len(os.listdir("/proc/self/fd")) == before
+    del panel
+    assert not open_files()
 
 
 def test_what_a_killed_import_left_is_removed_when_no_import_can_be_at_it(tmp_path: Path) -> None:
