@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import EngineError
+from engine.events import SIGNAL_DTYPE
 from engine.jit import entry, kernel
 from engine.slab import Tape
 
@@ -28,8 +30,7 @@ def check_signals(rows: NDArray[np.void], tape: Tape, n_symbols: int, name: str)
 
     rows: SIGNAL_DTYPE. A price_ref of NaN may be: of a symbol without a bar.
     """
-    look: Callable[..., int] = entry(first_wrong, rows, tape.ts, n_symbols)
-    found = look(rows, tape.ts, n_symbols)
+    found = _look()(rows, tape.ts, n_symbols)
     if found >= 0:
         row, wrong = divmod(found, N_WRONG)
         column, allowed = _WRONG[wrong]
@@ -37,6 +38,11 @@ def check_signals(rows: NDArray[np.void], tape: Tape, n_symbols: int, name: str)
             f"strategy {name} signalled with {column} {rows[column][row]};"
             f" it must be {allowed.format(n_symbols - 1)}"
         )
+
+
+@functools.cache
+def _look() -> Callable[..., int]:
+    return entry(first_wrong, np.empty(0, SIGNAL_DTYPE), np.empty(0, np.int64), 0)
 
 
 @kernel
