@@ -314,7 +314,8 @@ async def test_a_reload_that_what_hangs_off_the_path_refuses_changes_nothing_and
         assert not running.task.done()
 
 
-async def test_a_task_off_the_path_that_fails_is_started_again_and_told_of(home):
+def failing_once():
+    """Return a list in which each of its starts leaves a mark, and a task that fails the first time."""
     tries = []
 
     async def fails_once():
@@ -323,6 +324,11 @@ async def test_a_task_off_the_path_that_fails_is_started_again_and_told_of(home)
             raise RuntimeError("boom")
         await asyncio.Event().wait()
 
+    return tries, fails_once
+
+
+async def test_a_task_off_the_path_that_fails_is_started_again_and_told_of(home):
+    tries, fails_once = failing_once()
     async with Running(home, parts=Parts(off_path={"helper": fails_once}), tick_s=0.1) as running:
         running.feed.coming.put_nowait(rows(0, 1)[0])
         await running.until(lambda: len(tries) == 2)
@@ -331,14 +337,7 @@ async def test_a_task_off_the_path_that_fails_is_started_again_and_told_of(home)
 
 
 async def test_a_failure_is_over_when_its_task_has_run_again_for_a_while(home):
-    tries = []
-
-    async def fails_once():
-        tries.append(True)
-        if len(tries) == 1:
-            raise RuntimeError("boom")
-        await asyncio.Event().wait()
-
+    tries, fails_once = failing_once()
     clock = ManualClock()
     async with Running(home, parts=Parts(off_path={"helper": fails_once}), clock=clock) as running:
         await running.until(lambda: "helper" in running.health.failing)

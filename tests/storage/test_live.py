@@ -15,6 +15,7 @@ from storage import journal
 from storage.found import DATABASE, MARK, read_only
 from storage.journal import JournalDamaged
 from storage.live import CHECKPOINT_COMMITS, IDLE_CHECKPOINT_COMMITS, Schema, StoreFailed, open_store
+from tests.storage.killed import killed_copy
 
 ROOT = Path(__file__).parents[2]
 NOTES = Schema(("CREATE TABLE IF NOT EXISTS notes (text TEXT NOT NULL)",))
@@ -41,15 +42,6 @@ def reopened(home):
     store = open_store(home, NOTES)
     store.close()
     return store
-
-
-def killed_copy(home, tmp_path):
-    """Return a copy of the files as a killed process leaves them: the log not folded in."""
-    copy = tmp_path / "killed"
-    copy.mkdir(mode=0o700)
-    for name in (DATABASE, f"{DATABASE}-wal", MARK):
-        shutil.copy2(home / name, copy / name)
-    return copy
 
 
 def test_rows_and_tables_are_there_after_reopening(home):

@@ -1,15 +1,15 @@
 """A log of large commits has room, and what is in it stands."""
 
-import shutil
 import sqlite3
 from contextlib import closing
 
 import pytest
 
-from storage.found import DATABASE, MARK
+from storage.found import DATABASE
 from storage.journal import JournalDamaged
 from storage.live import LOG_SEEN_COMMITS, open_store
 from storage.log_room import LOG_BYTES, PIECE_BYTES
+from tests.storage.killed import killed_copy
 
 LARGE = b"bars" * 2**15
 
@@ -22,15 +22,6 @@ def filled(home, payload):
             store.append("row", 1_000, payload, b"done")
         store.maintain(idle=False)
     return store
-
-
-def killed_copy(home, tmp_path):
-    """Return a copy of the files as a killed process leaves them: the log not folded in."""
-    copy = tmp_path / "killed"
-    copy.mkdir(mode=0o700)
-    for name in (DATABASE, f"{DATABASE}-wal", MARK):
-        shutil.copy2(home / name, copy / name)
-    return copy
 
 
 def pages_in_log(store):
