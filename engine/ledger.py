@@ -39,7 +39,7 @@ PROCEEDS, MERGER = int(ActionKind.DELIST_PROCEEDS), int(ActionKind.DELIST_MERGER
 NASDAQ = int(ActionKind.DELIST_PERFORMANCE_NASDAQ)
 # What holders recover after a delisting for performance (Shumway 1997; Shumway and Warther 1999).
 RECOVERY_NYSE, RECOVERY_NASDAQ = 0.70, 0.45
-VALUE_MAX_USD = 9.0e12  # of one fill or lot; int64 micro-dollars end at 9.22e12
+VALUE_MAX_USD = 9.0e12  # of one fill, and of the lots of an account; int64 micro-dollars end at 9.22e12
 AMOUNT_MAX = 9.2e18  # of a sum, micro-dollars
 
 
