@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 LATE_NS = 10 * 60 * 1_000_000_000
 DETAILED = 12  # alerts told in full; the rest take a line each
+KEYS_SHOWN = 6  # of one alert, in the text
 _SUBJECT_MAX = 150
 _REPEAT = "may be a repeat"
 _HEAD = (
@@ -129,7 +130,7 @@ def _text(told: Digest, lead: Sequence[str], footer: str) -> str:
         one = item.newest
         lines += ["", f"{one.severity.upper()} ({state_word(one)})  {headline(one)}"]
         lines += [f"  {name:<10}{text}" for name, text in facts(item)]
-        lines += _keys(item)
+        lines.append(f"  {'key':<10}{_keys(item)}")
     if brief:
         lines += ["", "Also:"]
         lines += [f"  {_line(item)}" for item in brief]
@@ -151,8 +152,7 @@ def _html(told: Digest, lead: Sequence[str], footer: str, charted: Transition | 
         rows = "".join(
             f"<tr><td>{escape(name)}</td><td>{escape(text)}</td></tr>" for name, text in facts(item)
         )
-        keys = "".join(f"<br><small>{escape(key.strip())}</small>" for key in _keys(item))
-        parts.append(f"<table>{rows}</table>{keys}")
+        parts.append(f"<table>{rows}</table><br><small>key {escape(_keys(item))}</small>")
     for title, items in (("Also", brief), ("Rests on doubtful data, not mailed by itself", told.listed)):
         if items:
             listed = "".join(f"<li>{escape(_line(item))}</li>" for item in items)
@@ -179,10 +179,13 @@ def _cut(told: Digest) -> tuple[Sequence[Item], Sequence[Item]]:
 
 def _line(item: Item) -> str:
     one = item.newest
-    keys = " ".join(step.notif_key for step in item.transitions)
     at = f"bar {moment(one.ts_ns)}, detected {moment(one.detected_ns)}"
-    return f"{one.severity.upper()} ({state_word(one)}) {headline(one)}; {at}; {keys}"
+    return f"{one.severity.upper()} ({state_word(one)}) {headline(one)}; {at}; {_keys(item)}"
 
 
-def _keys(item: Item) -> list[str]:
-    return [f"  {'key':<10}{' '.join(step.notif_key for step in item.transitions)}"]
+def _keys(item: Item) -> str:
+    """Return the keys of what was said of an alert; of years of reminders the ends. The headers have all."""
+    keys = [step.notif_key for step in item.transitions]
+    if len(keys) > KEYS_SHOWN:
+        keys = [keys[0], f"and {len(keys) - 2} more to", keys[-1]]
+    return " ".join(keys)

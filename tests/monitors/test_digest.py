@@ -57,6 +57,17 @@ def test_every_key_is_in_the_mail_however_many_there_are(numbers, draw):
     assert all(one.notif_key in shown for one in said)
 
 
+def test_years_of_reminders_show_the_ends_of_their_keys_and_keep_all_in_the_headers():
+    said = [transition(1, label=f"repeat-{n}") for n in range(1, 137)]
+    told = digest(said)
+    keys = [one.notif_key for one in said]
+    shown = text(told)
+    assert f"{keys[0]} and 134 more to {keys[-1]}" in " ".join(shown.split())
+    assert shown.count(said[0].key) == 2
+    envelope = Envelope("<a@fund.test>", EMAIL.recipients, False, START_NS)
+    assert sorted(alert_mail(EMAIL, told, envelope).get_all("X-Alert-Key")) == sorted(keys)
+
+
 def test_an_alert_that_fired_and_ended_is_one_item_with_both_times():
     over = transition(1, label="resolved", at_ns=START_NS + 3_600_000_000_000)
     (item,) = digest([transition(1), over]).items
